@@ -1,0 +1,12 @@
+//! Phonepass: a phone-number sign-in service. `docs/architecture.md` shows the way around.
+
+pub mod api;
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod model;
+mod private_file;
+pub mod server;
+pub mod sms;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,6 @@
+//! The values of the domain, each with the invariant that it keeps.
+
+pub mod mobile;
+pub mod purpose;
+pub mod session;
+pub mod user;
