@@ -1,0 +1,190 @@
+//! What does an access token say, and when is one believed?
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Duration, Utc};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{clock::Clock, error::Error, keys::Keys, revocation::Revocations};
+use crate::model::session::Session;
+
+/// The one client there is: sign-in is for first parties.
+const CLIENT_ID: &str = "phonepass";
+
+/// Ours are some 600 bytes; nobody makes us decode more than this.
+const MAX_LENGTH: usize = 4096;
+
+/// How far another machine's clock may be ahead.
+const CLOCK_SKEW: Duration = Duration::seconds(60);
+
+/// Who a request comes from, as far as its access token tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// The claim `sub`.
+    pub user_id: Uuid,
+    /// The claim `sid`.
+    pub session_id: Uuid,
+}
+
+/// Issues and verifies access tokens: JWTs by RFC 9068, checked by RFC 8725, without any I/O.
+pub struct AccessTokens {
+    /// The keys that sign and verify.
+    pub keys: Arc<Keys>,
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `aud`.
+    pub audience: String,
+    /// How long a token is valid.
+    pub ttl: Duration,
+    /// What time it is.
+    pub clock: Clock,
+    /// The sessions that are over.
+    pub revocations: Arc<Revocations>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: Uuid,
+    aud: &'a str,
+    iat: i64,
+    exp: i64,
+    jti: Uuid,
+    sid: Uuid,
+    client_id: &'a str,
+    amr: [&'a str; 1],
+    user_id: Uuid,
+}
+
+impl AccessTokens {
+    /// A fresh token of a session.
+    pub fn issue(&self, session: &Session) -> Result<String, Error> {
+        let now = self.clock.now();
+        let claims = Claims {
+            iss: &self.issuer,
+            sub: session.user_id,
+            aud: &self.audience,
+            iat: now.timestamp(),
+            exp: (now + self.ttl).timestamp(),
+            jti: Uuid::now_v7(),
+            sid: session.id,
+            client_id: CLIENT_ID,
+            amr: [session.method.as_str()],
+            user_id: session.user_id,
+        };
+        self.keys.current().signing().sign(&claims).map_err(|error| Error::Internal(format!("signing: {error}")))
+    }
+
+    /// Who this token speaks for.
+    pub fn verify(&self, token: &str) -> Result<Identity, Error> {
+        let claims = self.signed_claims(token).ok_or(Error::TokenInvalid)?;
+        let identity = self.check(&claims)?;
+        if self.revocations.contains(identity.session_id) {
+            return Err(Error::SessionRevoked);
+        }
+        Ok(identity)
+    }
+
+    /// The claims, once header and signature hold. The key is chosen by our `kid` and used with its own algorithm;
+    /// nothing in the token can bring a key along.
+    fn signed_claims(&self, token: &str) -> Option<Members> {
+        if token.len() > MAX_LENGTH {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        let header = Members::decode(header)?;
+        let typ = header.text("typ")?.to_ascii_lowercase();
+        if header.0.contains_key("crit") || typ.strip_prefix("application/").unwrap_or(&typ) != "at+jwt" {
+            return None;
+        }
+        let keys = self.keys.current();
+        let key = keys.find(header.text("kid")?)?;
+        if header.text("alg")? != key.algorithm.as_str() || !key.verifies(signature, message.as_bytes()) {
+            return None;
+        }
+        Members::decode(claims)
+    }
+
+    fn check(&self, claims: &Members) -> Result<Identity, Error> {
+        let now = self.clock.now();
+        let identity = claims.identity().ok_or(Error::TokenInvalid)?;
+        let expires_at = claims.time("exp").ok_or(Error::TokenInvalid)?;
+        let issued_at = claims.time("iat").ok_or(Error::TokenInvalid)?;
+        let not_before = match claims.0.get("nbf") {
+            Some(_) => claims.time("nbf").ok_or(Error::TokenInvalid)?,
+            None => issued_at,
+        };
+        if claims.text("iss") != Some(&self.issuer)
+            || claims.text("aud") != Some(&self.audience)
+            || claims.text("client_id") != Some(CLIENT_ID)
+            || issued_at.max(not_before) > now + CLOCK_SKEW
+        {
+            return Err(Error::TokenInvalid);
+        }
+        if expires_at <= now {
+            return Err(Error::TokenExpired);
+        }
+        Ok(identity)
+    }
+}
+
+/// The members of a JSON object, none of them twice: which of two a parser takes is anybody's guess (RFC 8725, 2.4).
+struct Members(BTreeMap<String, Value>);
+
+impl Members {
+    fn decode(part: &str) -> Option<Self> {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    fn uuid(&self, name: &str) -> Option<Uuid> {
+        self.text(name)?.parse().ok()
+    }
+
+    fn time(&self, name: &str) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp(self.0.get(name)?.as_i64()?, 0)
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        let user_id = self.uuid("sub")?;
+        let methods = self.0.get("amr")?.as_array()?;
+        let complete = self.uuid("user_id")? == user_id && self.uuid("jti").is_some() && !methods.is_empty();
+        complete.then_some(Identity { user_id, session_id: self.uuid("sid")? })
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+
+        impl<'de> Visitor<'de> for Once {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object without repeated members")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a repeated member"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Once)
+    }
+}

@@ -1,0 +1,86 @@
+//! What can be refused, and why? Every rule's refusal, without a word of HTTP.
+
+use std::time::Duration;
+
+use crate::store::StoreError;
+
+/// A refusal by one of the rules, or a fault of something below them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The purpose of a code does not go with this number.
+    #[error("this code is not sent to this number")]
+    NumberNotAllowed,
+    /// A picture code is needed.
+    #[error("a picture code is needed")]
+    ImageCodeRequired,
+    /// The picture code is wrong, and used up.
+    #[error("the picture code is wrong")]
+    ImageCodeInvalid,
+    /// There is no such picture code (any more).
+    #[error("the picture code has expired")]
+    ImageCodeExpired,
+    /// The SMS code is wrong.
+    #[error("the SMS code is wrong")]
+    SmsCodeInvalid {
+        /// How many tries are left; `None` for a code that never burns.
+        attempts_left: Option<u32>,
+    },
+    /// There is no such SMS code (any more).
+    #[error("the SMS code has expired")]
+    SmsCodeExpired,
+    /// The resend gap, ours or the vendor's, is not over.
+    #[error("a code was sent a moment ago")]
+    SmsTooFrequent {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// No vendor took the message.
+    #[error("the SMS could not be sent")]
+    SmsSendFailed,
+    /// The password breaks a rule.
+    #[error("the password is too weak")]
+    PasswordWeak(WeakPassword),
+    /// Wrong mobile or password, and which of them is not told.
+    #[error("wrong mobile or password")]
+    CredentialsInvalid,
+    /// The mobile belongs to somebody already.
+    #[error("the mobile is registered already")]
+    MobileTaken,
+    /// An operator disabled the account.
+    #[error("the account is disabled")]
+    AccountDisabled,
+    /// Not an access token of ours.
+    #[error("the access token is invalid")]
+    TokenInvalid,
+    /// An access token of ours whose time is over.
+    #[error("the access token has expired")]
+    TokenExpired,
+    /// The session behind the token is over.
+    #[error("the session has ended")]
+    SessionRevoked,
+    /// Not a refresh token of ours, or too old.
+    #[error("the refresh token is invalid")]
+    RefreshTokenInvalid,
+    /// A refresh token older than the previous one: stolen, or a client gone wrong (RFC 9700, 4.14.2).
+    #[error("the refresh token was used before")]
+    RefreshTokenReused,
+    /// Something below does not answer. Nothing was spent.
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+    /// A bug.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// Which rule a password breaks (ASVS 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeakPassword {
+    /// Shorter than so many characters.
+    TooShort(usize),
+    /// Longer than so many characters.
+    TooLong(usize),
+    /// On the list of common passwords.
+    Common,
+    /// The user's own mobile.
+    IsMobile,
+}

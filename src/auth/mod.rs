@@ -1,0 +1,37 @@
+//! The rules of signing in. No HTTP, no SQL, no Redis.
+
+use std::sync::Arc;
+
+pub mod access_token;
+pub mod clock;
+pub mod error;
+pub mod image_code;
+pub mod keys;
+pub mod login;
+pub mod master_key;
+pub mod password;
+pub mod picture;
+pub mod refresh_token;
+pub mod revocation;
+pub mod sessions;
+pub mod sms_code;
+
+/// Everything that the outside can ask for.
+#[derive(Clone)]
+pub struct Auth {
+    /// Picture codes.
+    pub image_codes: Arc<image_code::ImageCodes>,
+    /// SMS codes.
+    pub sms_codes: Arc<sms_code::SmsCodes>,
+    /// Signing in and registering.
+    pub login: login::Login,
+    /// Sessions and their tokens.
+    pub sessions: Arc<sessions::Sessions>,
+}
+
+/// Runs work whose steps belong together to its end, also when the caller hangs up in the middle.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, error::Error>> + Send + 'static,
+) -> Result<T, error::Error> {
+    tokio::spawn(work).await.unwrap_or_else(|error| Err(error::Error::Internal(error.to_string())))
+}

@@ -1,0 +1,117 @@
+//! Is a password good enough, and is it the right one?
+
+use std::{
+    collections::HashSet,
+    num::NonZero,
+    sync::{Arc, LazyLock},
+};
+
+use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Semaphore;
+
+use super::error::{Error, WeakPassword};
+use crate::{model::mobile::Mobile, store::StoreError};
+
+const MAX_LENGTH: usize = 128;
+
+/// How many hashes may wait for each core: a second's worth, which is as long as anybody should wait.
+const QUEUE_PER_CORE: usize = 64;
+
+/// The 10,000 most common passwords of public leaks (ASVS 6.2.4), in lower case.
+static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
+
+/// Nobody's hash, with our parameters: verifying against it takes the time of a real one.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Checks and hashes passwords: argon2id with OWASP's parameters, so many at once as there are cores.
+pub struct Passwords {
+    min_length: usize,
+    cores: Arc<Semaphore>,
+    places: Semaphore,
+}
+
+/// What came of checking a password.
+pub struct Verdict {
+    /// Is it the right one?
+    pub right: bool,
+    /// A new hash to keep, when the stored one was made with other parameters than today's.
+    pub new_hash: Option<String>,
+}
+
+impl Passwords {
+    /// Accepts passwords of at least so many characters.
+    pub fn new(min_length: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            min_length,
+            cores: Arc::new(Semaphore::new(cores)),
+            places: Semaphore::new(cores * (1 + QUEUE_PER_CORE)),
+        }
+    }
+
+    /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).
+    pub fn check_strength(&self, password: &SecretString, mobile: &Mobile) -> Result<(), Error> {
+        let password = password.expose_secret();
+        let length = password.chars().count();
+        let weakness = if length < self.min_length {
+            Some(WeakPassword::TooShort(self.min_length))
+        } else if length > MAX_LENGTH {
+            Some(WeakPassword::TooLong(MAX_LENGTH))
+        } else if Mobile::parse(password).as_ref() == Some(mobile) {
+            Some(WeakPassword::IsMobile)
+        } else if COMMON.contains(password.to_lowercase().as_str()) {
+            Some(WeakPassword::Common)
+        } else {
+            None
+        };
+        weakness.map_or(Ok(()), |weakness| Err(Error::PasswordWeak(weakness)))
+    }
+
+    /// The PHC string of a new password.
+    pub async fn hash(&self, password: SecretString) -> Result<String, Error> {
+        self.on_a_core(move || hash(&password)).await
+    }
+
+    /// Compares a password with a stored hash, or with nobody's: both take the same time.
+    pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+        self.on_a_core(move || {
+            let stored = stored.as_deref();
+            let parsed = PasswordHash::new(stored.unwrap_or(NOBODY)).map_err(internal)?;
+            let right = hasher().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok();
+            let outdated = Params::try_from(&parsed).map_err(internal)? != *hasher().params();
+            let new_hash = if right && outdated { Some(hash(&password)?) } else { None };
+            Ok(Verdict { right: right && stored.is_some(), new_hash })
+        })
+        .await
+    }
+
+    /// Runs work of tens of milliseconds and megabytes on a blocking thread, never more at once than there are cores.
+    async fn on_a_core<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _place = self.places.try_acquire().map_err(|_| StoreError::new("password hashing", "too many at once"))?;
+        let core = self.cores.clone().acquire_owned().await.map_err(internal)?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when nobody waits for it any more.
+            let _core = core;
+            work()
+        });
+        done.await.map_err(internal)?
+    }
+}
+
+fn hasher() -> Argon2<'static> {
+    Argon2::default()
+}
+
+fn hash(password: &SecretString) -> Result<String, Error> {
+    let hash = hasher().hash_password(password.expose_secret().as_bytes()).map_err(internal)?;
+    Ok(hash.to_string())
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("hashing: {error}"))
+}

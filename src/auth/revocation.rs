@@ -1,0 +1,62 @@
+//! Which sessions are over although their access tokens have not expired?
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+};
+
+use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
+
+use super::clock::Clock;
+use crate::store::{StoreError, users::UserStore};
+
+/// How much of the past each look at the database repeats: what commits late, or on an instance whose clock is slow,
+/// is seen all the same.
+const OVERLAP: Duration = Duration::seconds(30);
+
+/// The sessions that ended during the last lifetime of an access token, in memory: a token is verified without any
+/// I/O, and still refused once its session is over (ASVS 7.4.1).
+pub struct Revocations {
+    users: Arc<dyn UserStore>,
+    clock: Clock,
+    access_token_ttl: Duration,
+    state: RwLock<State>,
+}
+
+struct State {
+    ended: HashMap<Uuid, DateTime<Utc>>,
+    synced_at: Option<DateTime<Utc>>,
+}
+
+impl Revocations {
+    /// Knows of no session until it is synced.
+    pub fn new(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: Duration) -> Self {
+        Self { users, clock, access_token_ttl, state: RwLock::new(State { ended: HashMap::new(), synced_at: None }) }
+    }
+
+    /// Is this session over?
+    pub fn contains(&self, session_id: Uuid) -> bool {
+        self.state.read().expect("no panic while the list is held").ended.contains_key(&session_id)
+    }
+
+    /// Takes note of a session that ended here: others learn of it from the database.
+    pub fn add(&self, session_id: Uuid) {
+        let now = self.clock.now();
+        self.state.write().expect("no panic while the list is held").ended.insert(session_id, now);
+    }
+
+    /// Learns what ended elsewhere, and forgets what no access token can outlive.
+    pub async fn sync(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let oldest = now - self.access_token_ttl - OVERLAP;
+        let synced_at = self.state.read().expect("no panic while the list is held").synced_at;
+        let since = synced_at.map_or(oldest, |at| (at - OVERLAP).max(oldest));
+        let ended = self.users.sessions_ended_since(since).await?;
+        let mut state = self.state.write().expect("no panic while the list is held");
+        state.ended.retain(|_, ended_at| *ended_at >= oldest);
+        state.ended.extend(ended);
+        state.synced_at = Some(now);
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! How does a session begin, go on and end?
+
+use std::sync::Arc;
+
+use chrono::Duration;
+use uuid::Uuid;
+
+use super::{
+    access_token::{AccessTokens, Identity},
+    clock::Clock,
+    error::Error,
+    refresh_token::RefreshTokens,
+    revocation::Revocations,
+};
+use crate::{
+    model::{
+        session::{Device, Lifetime, NewSession, Session, SignInMethod},
+        user::{User, UserStatus},
+    },
+    store::users::{Rotation, UserStore},
+};
+
+/// What every sign-in and every refresh hands out.
+pub struct TokenSet {
+    /// The access token.
+    pub token: String,
+    /// The next refresh token.
+    pub refresh_token: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// Seconds until the session ends unless it is refreshed.
+    pub refresh_expires_in: u64,
+    /// Whose tokens these are.
+    pub user_id: Uuid,
+    /// Was the user registered by this very sign-in?
+    pub is_new_user: bool,
+}
+
+/// Opens, refreshes and ends sessions.
+pub struct Sessions {
+    /// Where sessions are kept.
+    pub users: Arc<dyn UserStore>,
+    /// Issues and verifies access tokens.
+    pub access_tokens: AccessTokens,
+    /// Issues and reads refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// The sessions that are over.
+    pub revocations: Arc<Revocations>,
+    /// How long sessions live.
+    pub lifetime: Lifetime,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Sessions {
+    /// A session that is about to be opened.
+    pub fn begin(&self, method: SignInMethod, device: Device) -> NewSession {
+        let now = self.clock.now();
+        NewSession { id: Uuid::now_v7(), method, created_at: now, expires_at: self.lifetime.expiry(now, now), device }
+    }
+
+    /// The tokens of a session.
+    pub fn tokens(&self, session: &Session, is_new_user: bool) -> Result<TokenSet, Error> {
+        Ok(TokenSet {
+            token: self.access_tokens.issue(session)?,
+            refresh_token: self.refresh_tokens.issue(session.id, session.refresh_counter),
+            expires_in: self.access_tokens.ttl.num_seconds().unsigned_abs(),
+            refresh_expires_in: whole_seconds(session.expires_at - self.clock.now()),
+            user_id: session.user_id,
+            is_new_user,
+        })
+    }
+
+    /// Trades a refresh token for the next one and a fresh access token (RFC 9700, 4.14.2).
+    ///
+    /// The previous token is honoured until its successor is used: an answer that got lost signs nobody out.
+    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenSet, Error> {
+        let (session_id, counter) = self.refresh_tokens.read(refresh_token).ok_or(Error::RefreshTokenInvalid)?;
+        match self.users.rotate(session_id, counter, self.clock.now(), self.lifetime).await? {
+            Rotation::Rotated(session) => self.tokens(&session, false),
+            Rotation::Reused => {
+                self.revocations.add(session_id);
+                Err(Error::RefreshTokenReused)
+            }
+            Rotation::Ended => Err(Error::SessionRevoked),
+            Rotation::Expired => Err(Error::RefreshTokenInvalid),
+            Rotation::Disabled => Err(Error::AccountDisabled),
+        }
+    }
+
+    /// Ends the session of this access token: here at once, elsewhere within a second.
+    pub async fn sign_out(&self, identity: Identity) -> Result<(), Error> {
+        self.users.end_session(identity.session_id, self.clock.now()).await?;
+        self.revocations.add(identity.session_id);
+        Ok(())
+    }
+
+    /// The user behind an access token, as they are now.
+    pub async fn user(&self, identity: Identity) -> Result<User, Error> {
+        let user = self.users.user(identity.user_id).await?;
+        user.filter(|user| user.status == UserStatus::Active).ok_or(Error::SessionRevoked)
+    }
+}
+
+/// Rounded up, so that a fresh session shows the lifetime that was configured.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.to_std().unwrap_or_default().as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}
