@@ -1,0 +1,96 @@
+//! How does a code reach a phone? The seam to the SMS vendors.
+
+mod console;
+mod webhook;
+mod yuntongxun;
+
+use std::{error::Error, time::Duration};
+
+use async_trait::async_trait;
+
+pub use console::{Console, Outbox, SentMessage};
+pub use webhook::Webhook;
+pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
+
+use crate::model::mobile::Mobile;
+
+/// One message with a one-time code.
+///
+/// Template vendors take `code` and `ttl`; the others send `text`.
+pub struct SmsMessage {
+    /// Who gets it.
+    pub mobile: Mobile,
+    /// What the code is for, as on the wire (`login`, `reset_password`, …).
+    pub purpose: &'static str,
+    /// The digits.
+    pub code: String,
+    /// How long the code is valid.
+    pub ttl: Duration,
+    /// The whole message in words.
+    pub text: String,
+}
+
+impl SmsMessage {
+    /// The validity in whole minutes, at least one, as templates print it.
+    pub fn minutes(&self) -> u64 {
+        self.ttl.as_secs().div_ceil(60).max(1)
+    }
+}
+
+/// Why a vendor did not take a message. Carries the vendor's own code, never the text or the number.
+#[derive(Debug, thiserror::Error)]
+pub enum SmsError {
+    /// The vendor answered and said no.
+    #[error("{vendor} refused the message: {code}")]
+    Refused {
+        /// Which vendor.
+        vendor: &'static str,
+        /// The vendor's own code or HTTP status.
+        code: String,
+    },
+    /// The vendor's own frequency limit for this number.
+    #[error("{vendor} limits this number: {code}")]
+    Throttled {
+        /// Which vendor.
+        vendor: &'static str,
+        /// The vendor's own code.
+        code: String,
+    },
+    /// No answer, or none that makes sense.
+    #[error("{vendor} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which vendor.
+        vendor: &'static str,
+        /// What went wrong, without the URL.
+        reason: String,
+    },
+}
+
+impl SmsError {
+    /// A call that brought no answer. Only the root cause is told: the URL may hold a signature or a password.
+    fn no_answer(vendor: &'static str, error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut cause: &dyn Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self::Unreachable { vendor, reason: cause.to_string() }
+    }
+}
+
+/// A vendor that delivers codes.
+#[async_trait]
+pub trait SmsProvider: Send + Sync {
+    /// Hands the message to the vendor and waits for its word.
+    async fn send(&self, message: &SmsMessage) -> Result<(), SmsError>;
+}
+
+/// The HTTP client that all vendors share: connections are reused, nothing is followed, nobody waits for ever.
+pub fn http_client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .timeout(Duration::from_secs(5))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .expect("the HTTP client needs no more than its TLS roots")
+}
