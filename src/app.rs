@@ -1,0 +1,294 @@
+//! How is the service put together? Settings in, endpoint out.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::{
+    api,
+    auth::{
+        Auth,
+        access_token::AccessTokens,
+        clock::Clock,
+        image_code::ImageCodes,
+        keys::{Algorithm, KeyError, Keys},
+        login::Login,
+        master_key::MasterKey,
+        password::Passwords,
+        refresh_token::RefreshTokens,
+        revocation::Revocations,
+        sessions::Sessions,
+        sms_code::{SmsCodeSettings, SmsCodes},
+    },
+    config::{Config, SmsProviderName},
+    model::session::Lifetime,
+    private_file,
+    sms::{self, Console, Outbox, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount},
+    store::{
+        StoreError, ephemeral,
+        users::{self, UserStore},
+    },
+};
+
+/// How often an instance looks for sessions that ended on another.
+const REVOCATION_POLL: Duration = Duration::from_millis(500);
+
+/// How often `JWT_KEYS_DIR` is looked at.
+const KEYS_POLL: Duration = Duration::from_secs(2);
+
+/// How often expired sessions are deleted, and how many in one statement.
+const CLEANING: Duration = Duration::from_secs(60);
+const CLEANING_BATCH: u32 = 1000;
+
+/// How long expired sessions are kept, for whoever looks into an incident.
+const KEPT_AFTER_EXPIRY: chrono::Duration = chrono::Duration::days(1);
+
+/// The name under which the database keeps the fingerprint of `SECRET_KEY`.
+const FINGERPRINT: &str = "secret_key_fingerprint";
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings have to be changed.
+    #[error("{0}")]
+    Config(String),
+    /// A store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file or the listen address cannot be used.
+    #[error("{0}")]
+    Io(String),
+}
+
+impl From<KeyError> for StartError {
+    fn from(error: KeyError) -> Self {
+        Self::Config(error.to_string())
+    }
+}
+
+/// The service, ready to be served. Its background work ends when it is dropped.
+pub struct App {
+    /// The whole of HTTP.
+    pub endpoint: BoxEndpoint<'static, Response>,
+    /// The OpenAPI document.
+    pub document: Value,
+    /// Set it when the process is told to stop: `/readyz` answers 503 from then on.
+    pub stopping: Arc<AtomicBool>,
+    /// The messages that were not really sent, with the console provider.
+    pub outbox: Option<Outbox>,
+    /// Polls and cleans until it is dropped.
+    pub background: JoinSet<()>,
+}
+
+/// Puts the service together: stores, keys, vendor, rules, HTTP.
+pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
+    let master = master_key(config)?;
+    let users = open_database(config).await?;
+    check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
+    let codes = ephemeral::connect(config.redis_url.as_deref(), &config.redis_prefix, clock.clone()).await?;
+    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
+    let (provider, outbox) = sms_provider(config, &clock)?;
+
+    let access_token_ttl = seconds(config.access_token_ttl);
+    let revocations = Arc::new(Revocations::new(users.clone(), clock.clone(), access_token_ttl));
+    revocations.sync().await?;
+    let sessions = Arc::new(Sessions {
+        users: users.clone(),
+        access_tokens: AccessTokens {
+            keys: keys.clone(),
+            issuer: config.jwt_issuer(),
+            audience: config.jwt_audience.clone(),
+            ttl: access_token_ttl,
+            clock: clock.clone(),
+            revocations: revocations.clone(),
+        },
+        refresh_tokens: RefreshTokens::new(&master),
+        revocations: revocations.clone(),
+        lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
+        clock: clock.clone(),
+    });
+    let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
+    let sms_codes = Arc::new(SmsCodes::new(
+        codes.clone(),
+        users.clone(),
+        image_codes.clone(),
+        provider,
+        &master,
+        sms_code_settings(config),
+    ));
+    let login = Login {
+        users: users.clone(),
+        sms_codes: sms_codes.clone(),
+        passwords: Arc::new(Passwords::new(config.password_min_length.into())),
+        sessions: sessions.clone(),
+    };
+
+    let stopping = Arc::new(AtomicBool::new(false));
+    let parts = api::Parts {
+        auth: Auth { image_codes, sms_codes, login, sessions },
+        keys: keys.clone(),
+        readiness: api::Readiness { users: users.clone(), codes, stopping: stopping.clone() },
+        outbox: outbox.clone(),
+    };
+    let (endpoint, document) = api::build(config, parts);
+
+    let mut background = JoinSet::new();
+    background.spawn(watch_revocations(revocations));
+    background.spawn(watch_keys(keys));
+    background.spawn(clean_sessions(users, clock));
+    Ok(App { endpoint: endpoint.boxed(), document, stopping, outbox, background })
+}
+
+/// The OpenAPI document of a service with these settings, without touching its stores.
+pub async fn document(config: &Config) -> Result<Value, StartError> {
+    let folder = tempfile::tempdir().map_err(|error| StartError::Io(error.to_string()))?;
+    let config = Config {
+        data_dir: folder.path().to_owned(),
+        database_url: None,
+        redis_url: None,
+        jwt_keys_dir: None,
+        jwt_alg: Algorithm::Es256,
+        ..config.clone()
+    };
+    Ok(build(&config, Clock::system()).await?.document)
+}
+
+/// Opens the database and brings its schema up to date.
+pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
+    private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
+    let users = users::connect(&config.database_url(), config.database_max_connections).await?;
+    users.migrate().await?;
+    Ok(users)
+}
+
+/// `SECRET_KEY`, or the one that a former start generated, or a new one.
+fn master_key(config: &Config) -> Result<MasterKey, StartError> {
+    if let Some(key) = &config.secret_key {
+        return Ok(key.clone());
+    }
+    let path = config.data_dir.join("secret.key");
+    match private_file::create(&path, format!("{}\n", MasterKey::generate()).as_bytes()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(unusable(&path, &error)),
+    }
+    let text = fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
+    MasterKey::from_base64(&text)
+        .ok_or_else(|| StartError::Config(format!("{}: expected 32 bytes in base64", path.display())))
+}
+
+/// Another secret would silently end every session and code: it takes a word from the operator.
+async fn check_fingerprint(
+    users: &dyn UserStore,
+    master: &MasterKey,
+    accept_new: bool,
+    clock: &Clock,
+) -> Result<(), StartError> {
+    let fingerprint = master.fingerprint();
+    if users.setting_or_insert(FINGERPRINT, &fingerprint).await? == fingerprint {
+        return Ok(());
+    }
+    if !accept_new {
+        return Err(StartError::Config(
+            "SECRET_KEY is not the one that this database was used with. Start with the former one (all instances \
+             share it; without SECRET_KEY it is DATA_DIR/secret.key), or take the new one with `phonepass serve \
+             --accept-new-secret`: all sessions end."
+                .to_owned(),
+        ));
+    }
+    users.end_all_sessions(clock.now()).await?;
+    users.set_setting(FINGERPRINT, &fingerprint).await?;
+    tracing::warn!("a new SECRET_KEY was accepted; all sessions have ended");
+    Ok(())
+}
+
+fn sms_provider(config: &Config, clock: &Clock) -> Result<(Arc<dyn SmsProvider>, Option<Outbox>), StartError> {
+    let missing = |name: &str| StartError::Config(format!("{name} is not set"));
+    Ok(match config.sms_provider {
+        SmsProviderName::Console => {
+            let outbox = Outbox::default();
+            (Arc::new(Console::new(outbox.clone(), clock.clone())), Some(outbox))
+        }
+        SmsProviderName::Webhook => {
+            let url = config.sms_webhook_url.clone().ok_or_else(|| missing("SMS_WEBHOOK_URL"))?;
+            let webhook = Webhook::new(sms::http_client(), url, config.sms_webhook_secret.clone(), clock.clone());
+            let webhook = webhook.map_err(|error| StartError::Config(format!("SMS_WEBHOOK_SECRET: {error}")))?;
+            (Arc::new(webhook), None)
+        }
+        SmsProviderName::Yuntongxun => {
+            let account = YuntongxunAccount {
+                base_url: config.sms_base_url_yuntongxun.to_string(),
+                account_sid: config.yuntongxun_account_sid.clone().ok_or_else(|| missing("YUNTONGXUN_ACCOUNT_SID"))?,
+                auth_token: config.yuntongxun_auth_token.clone().ok_or_else(|| missing("YUNTONGXUN_AUTH_TOKEN"))?,
+                app_id: config.yuntongxun_app_id.clone().ok_or_else(|| missing("YUNTONGXUN_APP_ID"))?,
+                template_id: config.yuntongxun_template_id.clone().ok_or_else(|| missing("YUNTONGXUN_TEMPLATE_ID"))?,
+            };
+            (Arc::new(Yuntongxun::new(sms::http_client(), account, clock.clone())), None)
+        }
+    })
+}
+
+fn sms_code_settings(config: &Config) -> SmsCodeSettings {
+    SmsCodeSettings {
+        ttl: config.sms_code_ttl,
+        length: config.sms_code_length.into(),
+        max_attempts: config.sms_code_max_attempts,
+        resend_gap: config.sms_resend_seconds,
+        test_codes: config.test_codes(),
+        image_code: config.image_code,
+        text: config.sms_text.clone(),
+        text_domain: config.sms_text_domain.clone(),
+    }
+}
+
+async fn watch_revocations(revocations: Arc<Revocations>) {
+    loop {
+        tokio::time::sleep(REVOCATION_POLL).await;
+        if let Err(error) = revocations.sync().await {
+            tracing::warn!(%error, "ended sessions are not known for the moment");
+        }
+    }
+}
+
+async fn watch_keys(keys: Arc<Keys>) {
+    loop {
+        tokio::time::sleep(KEYS_POLL).await;
+        let keys = keys.clone();
+        let reload = tokio::task::spawn_blocking(move || keys.reload_if_changed());
+        if let Err(error) = reload.await {
+            tracing::error!(%error, "the signing keys could not be looked at");
+        }
+    }
+}
+
+async fn clean_sessions(users: Arc<dyn UserStore>, clock: Clock) {
+    loop {
+        tokio::time::sleep(CLEANING).await;
+        let before = clock.now() - KEPT_AFTER_EXPIRY;
+        loop {
+            match users.delete_sessions_over_before(before, CLEANING_BATCH).await {
+                Ok(deleted) if deleted == u64::from(CLEANING_BATCH) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "expired sessions are not deleted for the moment");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> chrono::Duration {
+    chrono::Duration::seconds(duration.as_secs().cast_signed())
+}
+
+fn unusable(path: &Path, error: &io::Error) -> StartError {
+    StartError::Io(format!("{}: {error}", path.display()))
+}

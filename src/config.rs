@@ -1,0 +1,507 @@
+//! What can be set? Every setting once: flag, environment variable, default, bounds, help.
+
+use std::{collections::HashMap, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use ipnet::IpNet;
+use reqwest::Url;
+use secrecy::SecretString;
+
+use crate::{
+    auth::{keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
+    model::mobile::Mobile,
+};
+
+/// Phone-number sign-in: SMS code in, signed access token and refresh token out.
+///
+/// Every option is an environment variable, too: `--http-addr` is `HTTP_ADDR`. In development `.env` is read.
+#[derive(Debug, Parser)]
+#[command(name = "phonepass", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Default, Subcommand)]
+pub enum Command {
+    /// Serve requests (what happens without a command, too)
+    #[default]
+    Serve,
+    /// Bring the database's schema up to date, and exit
+    Migrate,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Make or list signing keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// What to do with signing keys.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key for JWT_ALG in JWT_KEYS_DIR; running instances take it up within seconds
+    Generate,
+    /// List the keys in JWT_KEYS_DIR; the last of JWT_ALG signs
+    List,
+}
+
+/// The settings.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Listen address
+    #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub http_addr: SocketAddr,
+
+    /// The address that clients know: issuer of tokens, server in the OpenAPI document [default: http://{HTTP_ADDR}]
+    #[arg(long, env, value_name = "URL", value_parser = parse_http_url)]
+    pub public_url: Option<Url>,
+
+    /// Proxies whose X-Forwarded-For counts, as CIDRs with commas between [default: none]
+    #[arg(long, env, value_name = "CIDRS", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// Browser origins that may call, with commas between; * for any, then without cookies [default: none]
+    #[arg(long, env, value_name = "ORIGINS", value_delimiter = ',', value_parser = parse_origin)]
+    pub cors_origins: Vec<String>,
+
+    /// Folder of the SQLite file and of generated keys
+    #[arg(long, env, value_name = "DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// sqlite: or postgres: URL [default: sqlite://{DATA_DIR}/phonepass.db]
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_database_url)]
+    pub database_url: Option<String>,
+
+    /// Connections to the database
+    #[arg(long, env, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_max_connections: u32,
+
+    /// redis:, rediss:, redis-cluster:, rediss-cluster:, redis-sentinel: or rediss-sentinel: URL
+    /// [default: state is kept in this process]
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_redis_url)]
+    pub redis_url: Option<String>,
+
+    /// What every Redis key begins with
+    #[arg(long, env, value_name = "PREFIX", default_value = "phonepass:")]
+    pub redis_prefix: String,
+
+    /// 32 bytes in base64, the one secret that instances share [default: generated into DATA_DIR]
+    #[arg(long, env, value_name = "BASE64", hide_env_values = true, value_parser = parse_secret_key)]
+    pub secret_key: Option<MasterKey>,
+
+    /// Take a SECRET_KEY other than the one the database was used with; all sessions end
+    #[arg(long)]
+    pub accept_new_secret: bool,
+
+    /// Algorithm of access tokens
+    #[arg(long, env, value_name = "ALG", default_value = "ES256", value_enum)]
+    pub jwt_alg: Algorithm,
+
+    /// Folder of signing keys in PEM, file stem = kid [default: {DATA_DIR}/keys]
+    #[arg(long, env, value_name = "DIR")]
+    pub jwt_keys_dir: Option<PathBuf>,
+
+    /// Claim iss [default: PUBLIC_URL]
+    #[arg(long, env, value_name = "TEXT")]
+    pub jwt_issuer: Option<String>,
+
+    /// Claim aud
+    #[arg(long, env, value_name = "TEXT", default_value = "phonepass")]
+    pub jwt_audience: String,
+
+    /// Lifetime of an access token
+    #[arg(long, env, value_name = "SECONDS", default_value = "3600", value_parser = parse_seconds)]
+    pub access_token_ttl: Duration,
+
+    /// Lifetime of a session that is not refreshed
+    #[arg(long, env, value_name = "SECONDS", default_value = "1209600", value_parser = parse_seconds)]
+    pub refresh_token_ttl: Duration,
+
+    /// Lifetime of a session however often it is refreshed
+    #[arg(long, env, value_name = "SECONDS", default_value = "7776000", value_parser = parse_seconds)]
+    pub session_max_age: Duration,
+
+    /// Who delivers codes
+    #[arg(long, env, value_name = "NAME", default_value = "console", value_enum)]
+    pub sms_provider: SmsProviderName,
+
+    /// What a message says, for providers that take a text
+    #[arg(
+        long,
+        env,
+        value_name = "TEXT",
+        default_value = "【Phonepass】验证码 {code}，{minutes} 分钟内有效。请勿告诉他人。",
+        value_parser = parse_sms_text
+    )]
+    pub sms_text: String,
+
+    /// Domain for a last line `@domain #code`, from which iOS and WebOTP fill the code in [default: none]
+    #[arg(long, env, value_name = "DOMAIN")]
+    pub sms_text_domain: Option<String>,
+
+    /// Where the webhook provider posts to
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_http_url)]
+    pub sms_webhook_url: Option<Url>,
+
+    /// Signs webhook calls (Standard Webhooks): base64, with or without whsec_ [default: calls are not signed]
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub sms_webhook_secret: Option<SecretString>,
+
+    /// Account of yuntongxun
+    #[arg(long, env, value_name = "SID")]
+    pub yuntongxun_account_sid: Option<String>,
+
+    /// Token of yuntongxun
+    #[arg(long, env, value_name = "TOKEN", hide_env_values = true)]
+    pub yuntongxun_auth_token: Option<SecretString>,
+
+    /// App of yuntongxun
+    #[arg(long, env, value_name = "ID")]
+    pub yuntongxun_app_id: Option<String>,
+
+    /// Message template of yuntongxun: code, minutes
+    #[arg(long, env, value_name = "ID")]
+    pub yuntongxun_template_id: Option<String>,
+
+    /// Base URL of yuntongxun
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://app.cloopen.com:8883",
+        value_parser = parse_http_url
+    )]
+    pub sms_base_url_yuntongxun: Url,
+
+    /// Lifetime of an SMS code
+    #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = parse_seconds)]
+    pub sms_code_ttl: Duration,
+
+    /// Digits of an SMS code
+    #[arg(long, env, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(4..=8))]
+    pub sms_code_length: u8,
+
+    /// Wrong tries that burn an SMS code
+    #[arg(long, env, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub sms_code_max_attempts: u32,
+
+    /// Gap between two messages to a mobile
+    #[arg(long, env, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds_or_none)]
+    pub sms_resend_seconds: Duration,
+
+    /// Mobiles with a fixed code, as 13600000000=246810 with commas between [default: none]
+    #[arg(long, env, value_name = "PAIRS", value_delimiter = ',', hide_env_values = true)]
+    pub sms_test_codes: Vec<TestCode>,
+
+    /// When the app family needs a picture code
+    #[arg(long, env, value_name = "WHEN", default_value = "adaptive", value_enum)]
+    pub image_code: ImageCodePolicy,
+
+    /// Sign-in cookie of the classic families
+    #[arg(long, env, value_name = "SWITCH", default_value = "on", value_enum)]
+    pub classic_cookie: Switch,
+
+    /// Lifetime of a picture code
+    #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = parse_seconds)]
+    pub image_code_ttl: Duration,
+
+    /// Characters of a picture code
+    #[arg(long, env, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u8).range(4..=8))]
+    pub image_code_length: u8,
+
+    /// Characters that a password must have
+    #[arg(long, env, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u8).range(8..=64))]
+    pub password_min_length: u8,
+
+    /// Time between SIGTERM and closing the listener
+    #[arg(long, env, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds_or_none)]
+    pub shutdown_delay: Duration,
+
+    /// How log lines look [default: text on a terminal, else json]
+    #[arg(long, env, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    /// Which log lines are written
+    #[arg(long, env, value_name = "LEVEL", default_value = "info", value_enum)]
+    pub log_level: LogLevel,
+}
+
+impl Config {
+    /// `PUBLIC_URL` or its default, without a slash at the end.
+    pub fn public_url(&self) -> String {
+        let url = self.public_url.as_ref().map(Url::to_string);
+        url.map_or_else(|| format!("http://{}", self.http_addr), |url| url.trim_end_matches('/').to_owned())
+    }
+
+    /// `DATABASE_URL` or its default.
+    pub fn database_url(&self) -> String {
+        let default = || format!("sqlite://{}", self.data_dir.join("phonepass.db").display());
+        self.database_url.clone().unwrap_or_else(default)
+    }
+
+    /// `JWT_KEYS_DIR` or its default.
+    pub fn jwt_keys_dir(&self) -> PathBuf {
+        self.jwt_keys_dir.clone().unwrap_or_else(|| self.data_dir.join("keys"))
+    }
+
+    /// `JWT_ISSUER` or its default.
+    pub fn jwt_issuer(&self) -> String {
+        self.jwt_issuer.clone().unwrap_or_else(|| self.public_url())
+    }
+
+    /// `SMS_TEST_CODES`, to look up.
+    pub fn test_codes(&self) -> HashMap<Mobile, String> {
+        self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()
+    }
+
+    /// What no single setting can tell: which settings need each other.
+    fn contradictions(&self) -> Vec<String> {
+        let needed: &[(&str, bool)] = match self.sms_provider {
+            SmsProviderName::Console => &[],
+            SmsProviderName::Webhook => &[("SMS_WEBHOOK_URL", self.sms_webhook_url.is_some())],
+            SmsProviderName::Yuntongxun => &[
+                ("YUNTONGXUN_ACCOUNT_SID", self.yuntongxun_account_sid.is_some()),
+                ("YUNTONGXUN_AUTH_TOKEN", self.yuntongxun_auth_token.is_some()),
+                ("YUNTONGXUN_APP_ID", self.yuntongxun_app_id.is_some()),
+                ("YUNTONGXUN_TEMPLATE_ID", self.yuntongxun_template_id.is_some()),
+            ],
+        };
+        let missing = needed
+            .iter()
+            .filter(|(_, given)| !given)
+            .map(|(name, _)| format!("{name} is not set: SMS_PROVIDER={} needs it", self.sms_provider.as_str()));
+        let length = usize::from(self.sms_code_length);
+        let misfits = self.sms_test_codes.iter().filter(|test| test.code.len() != length).map(|test| {
+            format!("SMS_TEST_CODES: the code of {} must have {length} digits, as SMS_CODE_LENGTH says", test.mobile)
+        });
+        missing.chain(misfits).collect()
+    }
+}
+
+/// The names of `SMS_PROVIDER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SmsProviderName {
+    /// Prints messages and shows them at /dev/sms: for development
+    Console,
+    /// Posts messages to SMS_WEBHOOK_URL
+    Webhook,
+    /// 容联云
+    Yuntongxun,
+}
+
+impl SmsProviderName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Console => "console",
+            Self::Webhook => "webhook",
+            Self::Yuntongxun => "yuntongxun",
+        }
+    }
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// From which severity on lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What somebody has to look at.
+    Error,
+    /// What may need a look.
+    Warn,
+    /// Requests and events.
+    Info,
+    /// More.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// A pair of `SMS_TEST_CODES`. Its `Debug` hides the code.
+#[derive(Clone)]
+pub struct TestCode {
+    mobile: Mobile,
+    code: String,
+}
+
+impl FromStr for TestCode {
+    type Err = String;
+
+    fn from_str(pair: &str) -> Result<Self, Self::Err> {
+        let parsed = pair.trim().split_once('=').and_then(|(mobile, code)| {
+            let digits = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
+            Some(Self { mobile: Mobile::parse(mobile)?, code: digits.then(|| code.to_owned())? })
+        });
+        parsed.ok_or_else(|| "not pairs of mobile=digits with commas between".to_owned())
+    }
+}
+
+impl fmt::Debug for TestCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.mobile, f)
+    }
+}
+
+/// Everything that is wrong with the settings, a line each.
+#[derive(Debug)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// Why there are no settings.
+#[derive(Debug)]
+pub enum LoadError {
+    /// `--help`, `--version` or a flag that does not exist: clap says it best.
+    Clap(clap::Error),
+    /// Values that are not accepted.
+    Problems(Problems),
+}
+
+impl Cli {
+    /// Reads flags and environment of this process.
+    pub fn from_process() -> Result<Self, LoadError> {
+        // An empty variable is the same as none: compose files and .env files have no other way to say so.
+        let command = Self::command().mut_args(|arg| {
+            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+            if empty { arg.env(None::<&str>) } else { arg }
+        });
+        Self::load(command, std::env::args_os())
+    }
+
+    /// Reads flags alone.
+    pub fn from_flags<A: Into<OsString> + Clone>(flags: impl IntoIterator<Item = A>) -> Result<Self, LoadError> {
+        Self::load(Self::command().mut_args(|arg| arg.env(None::<&str>)), flags)
+    }
+
+    fn load<A: Into<OsString> + Clone>(
+        command: clap::Command,
+        flags: impl IntoIterator<Item = A>,
+    ) -> Result<Self, LoadError> {
+        let command = command.mut_args(|arg| if is_setting(&arg) { arg.global(true) } else { arg });
+        let flags: Vec<OsString> = flags.into_iter().map(Into::into).collect();
+        let problems = invalid_values(&command, &flags).map_err(LoadError::Clap)?;
+        if !problems.is_empty() {
+            return Err(LoadError::Problems(Problems(problems)));
+        }
+        let matches = command.try_get_matches_from(flags).map_err(LoadError::Clap)?;
+        let cli = Self::from_arg_matches(&matches).map_err(LoadError::Clap)?;
+        match cli.config.contradictions() {
+            problems if problems.is_empty() => Ok(cli),
+            problems => Err(LoadError::Problems(Problems(problems))),
+        }
+    }
+}
+
+fn is_setting(arg: &clap::Arg) -> bool {
+    !matches!(arg.get_id().as_str(), "help" | "version")
+}
+
+/// The name of a setting as people look for it.
+fn variable(arg: &clap::Arg) -> String {
+    arg.get_id().as_str().to_ascii_uppercase()
+}
+
+/// clap stops at the first value it does not accept. So first every value is taken as a mere string, then each is
+/// tried by itself.
+fn invalid_values(command: &clap::Command, flags: &[OsString]) -> Result<Vec<String>, clap::Error> {
+    let takes_value = |arg: &clap::Arg| is_setting(arg) && arg.get_action().takes_values();
+    let strings = command.clone().mut_args(|arg| {
+        if takes_value(&arg) { arg.value_parser(clap::value_parser!(OsString)).value_delimiter(None) } else { arg }
+    });
+    let matches = strings.try_get_matches_from(flags)?;
+    let mut problems = Vec::new();
+    for arg in command.get_arguments().filter(|arg| takes_value(arg)) {
+        let name = arg.get_id().as_str();
+        if matches.value_source(name) == Some(ValueSource::DefaultValue) {
+            continue;
+        }
+        let Some(value) = matches.get_one::<OsString>(name) else { continue };
+        let mut flag = OsString::from(format!("--{}=", arg.get_long().unwrap_or(name)));
+        flag.push(value);
+        let alone = clap::Command::new("phonepass").arg(arg.clone().env(None::<&str>));
+        if let Err(error) = alone.try_get_matches_from([OsString::from("phonepass"), flag]) {
+            let shown = if arg.is_hide_env_values_set() { "(hidden)".into() } else { value.to_string_lossy() };
+            problems.push(format!("{}={shown}: {}", variable(arg), accepted(&error, arg)));
+        }
+    }
+    Ok(problems)
+}
+
+/// What would have been accepted.
+fn accepted(error: &clap::Error, arg: &clap::Arg) -> String {
+    let names: Vec<_> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    match std::error::Error::source(error) {
+        _ if !names.is_empty() => format!("expected {}", names.join(", ")),
+        Some(reason) => reason.to_string(),
+        None => "not accepted".to_owned(),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    parse_seconds_or_none(text).and_then(|time| {
+        if time.is_zero() { Err("expected a number of seconds from 1 on".to_owned()) } else { Ok(time) }
+    })
+}
+
+fn parse_seconds_or_none(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds: &u32| *seconds <= 10 * 365 * 24 * 3600);
+    seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+fn parse_http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "expected an http: or https: URL".to_owned())
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    let origin = text.trim();
+    let valid = origin == "*" || parse_http_url(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
+    if valid { Ok(origin.to_owned()) } else { Err("expected origins such as https://app.example.com, or *".to_owned()) }
+}
+
+fn parse_database_url(text: &str) -> Result<String, String> {
+    let known = ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme));
+    if known { Ok(text.to_owned()) } else { Err("expected a sqlite: or postgres: URL".to_owned()) }
+}
+
+fn parse_redis_url(text: &str) -> Result<String, String> {
+    let known = ["redis", "rediss"]
+        .iter()
+        .any(|scheme| ["", "-cluster", "-sentinel"].iter().any(|kind| text.starts_with(&format!("{scheme}{kind}://"))));
+    if known { Ok(text.to_owned()) } else { Err("expected a redis:, redis-cluster: or redis-sentinel: URL".to_owned()) }
+}
+
+fn parse_secret_key(text: &str) -> Result<MasterKey, String> {
+    MasterKey::from_base64(text)
+        .ok_or_else(|| "expected 32 bytes in base64, as from `openssl rand -base64 32`".to_owned())
+}
+
+fn parse_sms_text(text: &str) -> Result<String, String> {
+    if text.contains("{code}") { Ok(text.to_owned()) } else { Err("expected a text with {code} in it".to_owned()) }
+}

@@ -1,0 +1,104 @@
+//! The commands.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to whoever runs them")]
+
+use std::{process::ExitCode, sync::atomic::Ordering};
+
+use phonepass::{
+    api,
+    app::{self, App, StartError},
+    auth::{clock::Clock, keys},
+    config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
+    server, telemetry,
+};
+
+/// The exit code for settings that have to be changed.
+const WRONG_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    if let Err(error) = dotenvy::from_path(".env")
+        && !error.not_found()
+    {
+        eprintln!(".env: {error}");
+        return WRONG_SETTINGS.into();
+    }
+    let cli = match Cli::from_process() {
+        Ok(cli) => cli,
+        Err(LoadError::Clap(error)) => error.exit(),
+        Err(LoadError::Problems(problems)) => {
+            eprintln!("{problems}");
+            return WRONG_SETTINGS.into();
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime needs no more than threads");
+    match runtime.block_on(run(cli.command.unwrap_or_default(), &cli.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            match error {
+                StartError::Config(_) => WRONG_SETTINGS.into(),
+                StartError::Store(_) | StartError::Io(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn run(command: Command, config: &Config) -> Result<(), StartError> {
+    match command {
+        Command::Serve => {
+            telemetry::init(config.log_format, config.log_level);
+            serve(config).await
+        }
+        Command::Migrate => {
+            app::open_database(config).await?;
+            println!("The schema is up to date.");
+            Ok(())
+        }
+        Command::Openapi => {
+            print!("{}", api::print(&app::document(config).await?));
+            Ok(())
+        }
+        Command::Keys(KeysCommand::Generate) => {
+            let path = keys::generate(config.jwt_alg, &config.jwt_keys_dir(), Clock::system().now())
+                .map_err(|error| StartError::Io(error.to_string()))?;
+            println!("{}", path.display());
+            Ok(())
+        }
+        Command::Keys(KeysCommand::List) => {
+            for (kid, algorithm) in keys::list(&config.jwt_keys_dir())? {
+                println!("{kid} {algorithm}");
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), StartError> {
+    let App { endpoint, stopping, background: _background, .. } = app::build(config, Clock::system()).await?;
+    let listener = tokio::net::TcpListener::bind(config.http_addr)
+        .await
+        .map_err(|error| StartError::Io(format!("HTTP_ADDR={}: {error}", config.http_addr)))?;
+    greet(config);
+    let stop = async {
+        if let Err(error) = telemetry::stop_signal().await {
+            tracing::error!(%error, "no signal can stop this process");
+            std::future::pending::<()>().await;
+        }
+        stopping.store(true, Ordering::Relaxed);
+        tracing::info!("stopping");
+        tokio::time::sleep(config.shutdown_delay).await;
+    };
+    server::serve(listener, endpoint, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells a newcomer where everything is.
+fn greet(config: &Config) {
+    let url = config.public_url();
+    println!("Phonepass listens on http://{}", config.http_addr);
+    println!("  Swagger UI  {url}/docs");
+    if config.sms_provider == SmsProviderName::Console {
+        println!("  SMS page    {url}/dev/sms (SMS_PROVIDER=console: for development)");
+    }
+    println!("  Data        {}", config.data_dir.display());
+}
