@@ -1,0 +1,170 @@
+//! Signing in, refreshing and signing out: `/app/v1_0/authorizations`.
+
+use poem::Result;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+
+use super::{
+    Section,
+    bearer::{RefreshToken, SignedIn},
+    context::RequestContext,
+    envelope::Envelope,
+    failure::{Failure, failures},
+    form::{Field, Form, MobileKind, PasswordKind, SmsCodeKind},
+};
+use crate::auth::{Auth, sessions};
+
+failures! {
+    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled, BodyTooLarge,
+        MediaTypeUnsupported;
+    SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, BodyTooLarge,
+        MediaTypeUnsupported;
+    Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
+    SignOut: TokenInvalid, TokenExpired, SessionRevoked;
+}
+
+/// A mobile number and the code that it received.
+#[derive(Debug, Object)]
+struct CodeSignIn {
+    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    mobile: Field<MobileKind>,
+    /// The code from the SMS, usually 6 digits.
+    code: Field<SmsCodeKind>,
+}
+
+/// A mobile number and its user's password.
+#[derive(Debug, Object)]
+struct PasswordSignIn {
+    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    mobile: Field<MobileKind>,
+    /// The password, exactly as it was chosen.
+    password: Field<PasswordKind>,
+}
+
+/// What every sign-in and every refresh hands out.
+#[derive(Debug, Object)]
+#[oai(example)]
+pub struct TokenSet {
+    /// The access token: a JWT (RFC 9068). Send it as `Authorization: Bearer …`.
+    pub token: String,
+    /// The refresh token. Keep it safe; send it to `PUT /app/v1_0/authorizations` alone.
+    pub refresh_token: String,
+    /// Always `Bearer`.
+    pub token_type: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// Seconds until the session ends unless it is refreshed.
+    pub refresh_expires_in: u64,
+    /// The user's id, a UUIDv7.
+    pub user_id: String,
+    /// `true` if this very sign-in registered the user.
+    pub is_new_user: bool,
+}
+
+impl From<sessions::TokenSet> for TokenSet {
+    fn from(tokens: sessions::TokenSet) -> Self {
+        Self {
+            token: tokens.token,
+            refresh_token: tokens.refresh_token,
+            token_type: "Bearer".to_owned(),
+            expires_in: tokens.expires_in,
+            refresh_expires_in: tokens.refresh_expires_in,
+            user_id: tokens.user_id.to_string(),
+            is_new_user: tokens.is_new_user,
+        }
+    }
+}
+
+impl poem_openapi::types::Example for TokenSet {
+    fn example() -> Self {
+        Self {
+            token: "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.e30.c2lnbmF0dXJl".to_owned(),
+            refresh_token: "rt_AZrGq0sYcKWxm1ZkqM2eLwAAAAA".to_owned(),
+            token_type: "Bearer".to_owned(),
+            expires_in: 3600,
+            refresh_expires_in: 1_209_600,
+            user_id: "019ac6ab-4b18-70a5-b19b-5664a8cd9e2f".to_owned(),
+            is_new_user: true,
+        }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Created {
+    /// The tokens of a session.
+    #[oai(status = 201)]
+    Created(Json<Envelope<TokenSet>>),
+}
+
+impl From<sessions::TokenSet> for Created {
+    fn from(tokens: sessions::TokenSet) -> Self {
+        Self::Created(Json(Envelope::ok(tokens.into())))
+    }
+}
+
+#[derive(ApiResponse)]
+enum Ended {
+    /// The session is over.
+    #[oai(status = 204)]
+    Ended,
+}
+
+/// The section.
+pub struct Authorizations(pub Auth);
+
+#[OpenApi(prefix_path = "/app/v1_0/authorizations", tag = "Section::Authorizations")]
+impl Authorizations {
+    /// Sign in or register with an SMS code
+    ///
+    /// Checks the code and uses it up. An unknown mobile number is registered on the spot (`is_new_user`). Ask for the
+    /// code with `send_sms_code` before. If the answer is 503 the code was not used up: try again with the same one.
+    #[oai(path = "/", method = "post", operation_id = "sign_in_with_sms_code")]
+    async fn sign_in_with_sms_code(
+        &self,
+        context: &RequestContext,
+        body: Json<CodeSignIn>,
+    ) -> Result<Created, Failure<SignInWithCode>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", body.0.mobile);
+        let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let (Some(mobile), Some(code)) = (mobile, code) else { return Err(form.problem().into()) };
+        let signed_in = self.0.login.with_code(mobile, code, context.device()).await?;
+        Ok(signed_in.tokens.into())
+    }
+
+    /// Sign in with a password
+    ///
+    /// For users who have set one. An unknown number, a user without a password and a wrong password all get the same
+    /// answer in the same time.
+    #[oai(path = "/password", method = "post", operation_id = "sign_in_with_password")]
+    async fn sign_in_with_password(
+        &self,
+        context: &RequestContext,
+        body: Json<PasswordSignIn>,
+    ) -> Result<Created, Failure<SignInWithPassword>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", body.0.mobile);
+        let password = form.password("password", body.0.password);
+        let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
+        let signed_in = self.0.login.with_password(&mobile, password, context.device()).await?;
+        Ok(signed_in.tokens.into())
+    }
+
+    /// Trade a refresh token for fresh tokens
+    ///
+    /// Call it when the access token has expired or is about to. The answer carries the next refresh token: keep that
+    /// one. If the answer gets lost, the same refresh token may be sent again until its successor is used; a token
+    /// older than that ends the session.
+    #[oai(path = "/", method = "put", operation_id = "refresh_token")]
+    async fn refresh_token(&self, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
+        Ok(self.0.sessions.refresh(&token.0).await?.into())
+    }
+
+    /// Sign out
+    ///
+    /// Ends this session: its access token and its refresh token are refused from now on.
+    #[oai(path = "/", method = "delete", operation_id = "sign_out")]
+    async fn sign_out(&self, caller: SignedIn) -> Result<Ended, Failure<SignOut>> {
+        self.0.sessions.sign_out(caller.0).await?;
+        Ok(Ended::Ended)
+    }
+}

@@ -1,0 +1,154 @@
+//! Who is calling? The tokens that a request carries.
+
+use poem::{Request, RequestBody, Result, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaSecurityScheme, Registry},
+};
+
+use super::{error_code::ErrorCode, problem::Problem};
+use crate::auth::{Auth, access_token::Identity};
+
+/// The cookie in which the classic families keep the access token.
+pub const SESSION_COOKIE: &str = "phonepass_session";
+
+const ACCESS_TOKEN: &str = "access_token";
+const REFRESH_TOKEN: &str = "refresh_token";
+
+/// Somebody with a valid access token in the `Authorization` header.
+pub struct SignedIn(pub Identity);
+
+/// Somebody who may have an access token. Whether it has to be valid depends on what they ask for.
+pub struct MaybeSignedIn(pub Result<Identity, Problem>);
+
+/// Somebody with a valid access token in the header or, in the classic families, in the cookie.
+pub struct ClassicSignedIn(pub Identity);
+
+/// Whatever stands in the `Authorization` header as a refresh token.
+pub struct RefreshToken(pub String);
+
+/// Does the sign-in cookie count (`CLASSIC_COOKIE`)?
+#[derive(Clone, Copy)]
+pub struct CookieSignIn(pub bool);
+
+/// The token of `Authorization: Bearer …` (RFC 6750, 2.1).
+fn bearer(request: &Request) -> Option<&str> {
+    let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(request: &Request) -> Option<&str> {
+    let headers = request.headers().get_all(header::COOKIE);
+    let pairs = headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
+    pairs
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value))
+}
+
+fn verify(request: &Request, token: Option<&str>) -> Result<Identity, Problem> {
+    let auth = request.data::<Auth>().expect("the pipeline has set the services");
+    let token = token.ok_or(ErrorCode::TokenInvalid)?;
+    Ok(auth.sessions.access_tokens.verify(token)?)
+}
+
+impl SignedIn {
+    fn read(request: &Request) -> Result<Self> {
+        Ok(Self(verify(request, bearer(request))?))
+    }
+}
+
+impl MaybeSignedIn {
+    fn read(request: &Request) -> Result<Self> {
+        Ok(Self(verify(request, bearer(request))))
+    }
+}
+
+impl ClassicSignedIn {
+    fn read(request: &Request) -> Result<Self> {
+        let cookies = request.data::<CookieSignIn>().is_some_and(|enabled| enabled.0);
+        let cookie = cookies.then(|| cookie(request)).flatten();
+        Ok(Self(verify(request, bearer(request).or(cookie))?))
+    }
+}
+
+impl RefreshToken {
+    fn read(request: &Request) -> Result<Self> {
+        match bearer(request) {
+            Some(token) => Ok(Self(token.to_owned())),
+            None => Err(Problem::from(ErrorCode::RefreshTokenInvalid).into()),
+        }
+    }
+}
+
+fn http_bearer(format: &'static str, description: &'static str) -> MetaSecurityScheme {
+    MetaSecurityScheme {
+        ty: "http",
+        description: Some(description),
+        name: None,
+        key_in: None,
+        scheme: Some("bearer"),
+        bearer_format: Some(format),
+        flows: None,
+        openid_connect_url: None,
+    }
+}
+
+fn register_schemes(registry: &mut Registry) {
+    registry.create_security_scheme(
+        ACCESS_TOKEN,
+        http_bearer("JWT", "The access token: `token` of a token set. Valid for an hour, then refresh."),
+    );
+    registry.create_security_scheme(
+        REFRESH_TOKEN,
+        http_bearer("opaque", "The refresh token: `refresh_token` of a token set. For refreshing only."),
+    );
+    registry.create_security_scheme(
+        SESSION_COOKIE,
+        MetaSecurityScheme {
+            ty: "apiKey",
+            description: Some("The sign-in cookie that the classic families set."),
+            name: Some(SESSION_COOKIE),
+            key_in: Some("cookie"),
+            scheme: None,
+            bearer_format: None,
+            flows: None,
+            openid_connect_url: None,
+        },
+    );
+}
+
+macro_rules! extractor {
+    ($type:ty, [$($scheme:expr),+], optional: $optional:expr) => {
+        impl<'a> ApiExtractor<'a> for $type {
+            const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+
+            type ParamType = ();
+            type ParamRawType = ();
+
+            fn register(registry: &mut Registry) {
+                register_schemes(registry);
+            }
+
+            fn security_schemes() -> Vec<&'static str> {
+                vec![$($scheme),+]
+            }
+
+            fn has_security_fallback() -> bool {
+                $optional
+            }
+
+            async fn from_request(
+                request: &'a Request,
+                _body: &mut RequestBody,
+                _options: ExtractParamOptions<()>,
+            ) -> Result<Self> {
+                Self::read(request)
+            }
+        }
+    };
+}
+
+extractor!(SignedIn, [ACCESS_TOKEN], optional: false);
+extractor!(MaybeSignedIn, [ACCESS_TOKEN], optional: true);
+extractor!(ClassicSignedIn, [ACCESS_TOKEN, SESSION_COOKIE], optional: false);
+extractor!(RefreshToken, [REFRESH_TOKEN], optional: false);

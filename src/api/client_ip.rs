@@ -1,0 +1,46 @@
+//! Which address does a request come from, when proxies stand between?
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use poem::http::HeaderMap;
+
+/// The proxies whose word counts (`TRUSTED_PROXIES`).
+#[derive(Clone, Debug)]
+pub struct TrustedProxies(pub Vec<IpNet>);
+
+impl TrustedProxies {
+    /// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the entry before it. The first address
+    /// that is not a trusted proxy is the client; what stands left of it anybody could have written.
+    pub fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let hops: Vec<&str> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .collect();
+        let mut client = peer;
+        for hop in hops.iter().rev() {
+            if !self.trusts(client) {
+                break;
+            }
+            let Some(address) = parse(hop) else { break };
+            client = address;
+        }
+        client
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Some proxies add a port, and write IPv6 in brackets.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let address = hop
+        .parse()
+        .or_else(|_| hop.parse().map(|address: SocketAddr| address.ip()))
+        .or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse());
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}

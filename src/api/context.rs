@@ -1,0 +1,74 @@
+//! What does every handler know about the request it serves?
+
+use std::net::IpAddr;
+
+use poem::{FromRequest, Request, RequestBody, Result, http::header};
+use uuid::Uuid;
+
+use super::{client_ip::TrustedProxies, language::Language};
+use crate::model::session::Device;
+
+/// Whose envelope an answer wears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// REST, and whatever is outside the families.
+    App,
+    /// ihome and passport.
+    Classic,
+}
+
+impl Family {
+    /// The family of a path, aliases resolved.
+    pub fn of(path: &str) -> Self {
+        let classic = ["/api/v1.0", "/passport"]
+            .iter()
+            .any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+        if classic { Self::Classic } else { Self::App }
+    }
+}
+
+/// One request's circumstances.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// The caller's `X-Request-Id` if it is sane, else a new one.
+    pub id: String,
+    /// The language of messages.
+    pub language: Language,
+    /// The envelope.
+    pub family: Family,
+    /// The client's address, behind trusted proxies too.
+    pub client_ip: Option<IpAddr>,
+    /// The address on the other end of the connection.
+    pub peer_ip: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl RequestContext {
+    /// Looks at a request whose path is rewritten already.
+    pub fn of(request: &Request, proxies: &TrustedProxies) -> Self {
+        let peer_ip = request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical());
+        let sane = |id: &&str| {
+            (1..=128).contains(&id.len())
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        Self {
+            id: request.header("x-request-id").filter(sane).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
+            language: Language::from_header(request.header(header::ACCEPT_LANGUAGE)),
+            family: Family::of(request.uri().path()),
+            client_ip: peer_ip.map(|peer| proxies.client_ip(peer, request.headers())),
+            peer_ip,
+            user_agent: request.header(header::USER_AGENT).map(|agent| agent.chars().take(256).collect()),
+        }
+    }
+
+    /// Where a sign-in comes from.
+    pub fn device(&self) -> Device {
+        Device { ip: self.client_ip, user_agent: self.user_agent.clone() }
+    }
+}
+
+impl<'a> FromRequest<'a> for &'a RequestContext {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
+        Ok(request.extensions().get::<RequestContext>().expect("the pipeline has set the context"))
+    }
+}

@@ -1,0 +1,76 @@
+//! Where does a newcomer read the code? `/dev/sms`, with the console provider and for loopback callers only.
+
+use std::fmt::Write;
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result,
+    error::NotFoundError,
+    http::header,
+    web::{Html, Json},
+};
+use serde_json::json;
+
+use super::context::RequestContext;
+use crate::sms::{Outbox, SentMessage};
+
+const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"5\">\
+    <title>Phonepass: messages</title>\
+    <style>body{font:16px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
+    table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.4em;text-align:left}\
+    .code{font:bold 1.2em monospace}</style>\
+    <h1>Messages</h1><p>The last 50 messages that would have been sent. <a href=\"/docs\">Swagger UI</a></p>";
+
+/// The last messages: a page for people, JSON with `Accept: application/json`.
+pub struct DevSms(pub Outbox);
+
+impl Endpoint for DevSms {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let context = request.extensions().get::<RequestContext>().expect("the pipeline has set the context");
+        let loopback = [context.peer_ip, context.client_ip].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
+        if !loopback {
+            return Err(NotFoundError.into());
+        }
+        let messages = self.0.recent();
+        let wants_json = request.header(header::ACCEPT).is_some_and(|accept| accept.contains("application/json"));
+        Ok(if wants_json { as_json(&messages) } else { Html(as_page(&messages)).into_response() })
+    }
+}
+
+fn as_json(messages: &[SentMessage]) -> Response {
+    let messages: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            json!({
+                "mobile": message.mobile,
+                "purpose": message.purpose,
+                "code": message.code,
+                "text": message.text,
+                "sent_at": message.sent_at,
+            })
+        })
+        .collect();
+    Json(messages).into_response()
+}
+
+fn as_page(messages: &[SentMessage]) -> String {
+    let mut page = format!("{HEAD}<table><tr><th>Mobile<th>Code<th>Purpose<th>Sent at (UTC)<th>Text</tr>");
+    for message in messages {
+        let _ = write!(
+            page,
+            "<tr><td>{}<td class=\"code\">{}<td>{}<td>{}<td>{}</tr>",
+            message.mobile,
+            message.code,
+            message.purpose,
+            message.sent_at.format("%F %T"),
+            escape(&message.text),
+        );
+    }
+    page + "</table>"
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,67 @@
+//! What surrounds every answer?
+
+use poem_openapi::{
+    Object,
+    types::{ParseFromJSON, ToJSON, Type},
+};
+
+/// A successful answer of the app family.
+#[derive(Debug, Object)]
+pub struct Envelope<T: Type + ParseFromJSON + ToJSON> {
+    /// For people; `ok` on success.
+    pub message: String,
+    /// The result.
+    pub data: T,
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> Envelope<T> {
+    /// Wraps a result.
+    pub fn ok(data: T) -> Self {
+        Self { message: "ok".to_owned(), data }
+    }
+}
+
+/// A refused request of the app family.
+#[derive(Debug, Object)]
+#[oai(rename = "Error", skip_serializing_if_is_none, skip_serializing_if_is_empty)]
+pub struct ErrorBody {
+    /// For people; Chinese, or English with `Accept-Language: en`.
+    pub message: String,
+    /// For programs; stable. New codes may be added.
+    pub code: String,
+    /// Names this request in the service's logs.
+    pub request_id: String,
+    /// Seconds to wait before another try, on 429 and 503.
+    pub retry_after: Option<u64>,
+    /// Wrong tries that the SMS code has left, with `sms_code_invalid`.
+    pub attempts_left: Option<u32>,
+    /// What is wrong with which field, with `request_invalid`.
+    #[oai(default)]
+    pub fields: Vec<FieldErrorBody>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Object)]
+#[oai(rename = "FieldError")]
+pub struct FieldErrorBody {
+    /// The field's name.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Every answer of the classic families.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct ClassicEnvelope<T: Type + ParseFromJSON + ToJSON> {
+    /// 0 on success; see the description of the API for the rest.
+    pub errno: i32,
+    /// For people; names the rule that was broken.
+    pub errmsg: String,
+    /// The result, on success only.
+    pub data: Option<T>,
+}
+
+/// No result.
+#[derive(Debug, Object)]
+pub struct Nothing {}

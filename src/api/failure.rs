@@ -1,0 +1,98 @@
+//! Which errors can an operation answer with, and how does the document say so?
+
+use std::{collections::BTreeMap, marker::PhantomData};
+
+use poem_openapi::{
+    ApiResponse,
+    payload::Json,
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+
+use super::{envelope::ErrorBody, error_code::ErrorCode, problem::Problem};
+use crate::auth::error::Error;
+
+/// The errors that an operation can answer with, beside those that any can.
+pub trait Failures: Send + 'static {
+    /// Their codes.
+    const CODES: &'static [ErrorCode];
+}
+
+/// The error half of an operation of the app family: documents its codes, one response for each status.
+pub struct Failure<F>(Problem, PhantomData<F>);
+
+impl<F> From<Problem> for Failure<F> {
+    fn from(problem: Problem) -> Self {
+        Self(problem, PhantomData)
+    }
+}
+
+impl<F> From<Error> for Failure<F> {
+    fn from(error: Error) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl<F> From<Failure<F>> for poem::Error {
+    fn from(failure: Failure<F>) -> Self {
+        failure.0.into()
+    }
+}
+
+impl<F: Failures> ApiResponse for Failure<F> {
+    fn meta() -> MetaResponses {
+        let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
+        for code in F::CODES.iter().chain(&[ErrorCode::Internal, ErrorCode::Unavailable]) {
+            let meaning = code.meaning();
+            by_status.entry(meaning.status.as_u16()).or_default().push(meaning.name);
+        }
+        let responses = by_status.into_iter().map(|(status, codes)| MetaResponse {
+            // The registry wants text that lives for ever; the document is made once.
+            description: Box::leak(format!("`{}`", codes.join("`, `")).into_boxed_str()),
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: <Json<ErrorBody> as poem_openapi::payload::Payload>::CONTENT_TYPE,
+                schema: ErrorBody::schema_ref(),
+            }],
+            headers: headers(status),
+        });
+        MetaResponses { responses: responses.collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        ErrorBody::register(registry);
+    }
+}
+
+fn headers(status: u16) -> Vec<MetaHeader> {
+    let header = |name: &str, description: &str, schema: MetaSchemaRef| MetaHeader {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        required: true,
+        deprecated: false,
+        schema,
+    };
+    match status {
+        401 => vec![header("WWW-Authenticate", "`Bearer` (RFC 6750).", String::schema_ref())],
+        429 | 503 => vec![header("Retry-After", "Seconds to wait before another try.", u32::schema_ref())],
+        _ => Vec::new(),
+    }
+}
+
+/// Names the failures of operations.
+macro_rules! failures {
+    ($($name:ident: $($code:ident),+;)+) => {
+        $(
+            /// The failures of an operation.
+            pub struct $name;
+
+            impl $crate::api::failure::Failures for $name {
+                const CODES: &'static [$crate::api::error_code::ErrorCode] =
+                    &[$($crate::api::error_code::ErrorCode::$code),+];
+            }
+        )+
+    };
+}
+
+pub(super) use failures;

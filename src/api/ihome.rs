@@ -1,0 +1,204 @@
+//! The ihome family: `/api/v1.0`.
+
+use poem::Result;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use super::{
+    Section,
+    bearer::ClassicSignedIn,
+    classic::{Classic, ClassicJson, ClassicPasswordSignIn, SignedOut, WithCookie, success},
+    context::RequestContext,
+    envelope::{ClassicEnvelope, Nothing},
+    form::{Field, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    image_codes::{Picture, picture},
+    problem::Problem,
+};
+use crate::{auth::access_token::Identity, model::user::User};
+
+/// A new user.
+#[derive(Debug, Object)]
+struct IhomeRegistration {
+    /// A mainland China mobile number.
+    mobile: Field<MobileKind>,
+    /// The code from the SMS.
+    sms_code: Field<SmsCodeKind>,
+    /// At least 8 characters. `passwd` stands for it, too.
+    password: Field<PasswordKind>,
+    /// The password again; must be equal if it is sent. `passwd2` stands for it, too.
+    password2: OptionalField<PasswordKind>,
+}
+
+/// Who is signed in.
+#[derive(Debug, Object)]
+struct IhomeSessionUser {
+    /// A UUIDv7.
+    user_id: String,
+    /// The mobile number until the user chooses another.
+    name: String,
+    /// Eleven digits.
+    mobile: String,
+}
+
+/// The signed-in user.
+#[derive(Debug, Object)]
+struct IhomeUser {
+    /// A UUIDv7.
+    user_id: String,
+    /// The mobile number until the user chooses another.
+    name: String,
+    /// Eleven digits.
+    mobile: String,
+    /// An https URL, or empty.
+    avatar: String,
+}
+
+/// The section.
+pub struct Ihome(pub Classic);
+
+#[OpenApi(prefix_path = "/api/v1.0", tag = "Section::Ihome")]
+impl Ihome {
+    /// Get a picture code
+    ///
+    /// Needed for every SMS code of this family.
+    #[oai(path = "/imagecode/:id", method = "get", operation_id = "ihome_get_imagecode")]
+    async fn imagecode(
+        &self,
+        context: &RequestContext,
+        /// Any id that the client makes up.
+        id: Path<String>,
+    ) -> Result<Picture> {
+        Ok(picture(&self.0.auth, context, "id", &id.0).await?)
+    }
+
+    /// Get a picture code (other path)
+    ///
+    /// The same as `ihome_get_imagecode`.
+    #[oai(path = "/image_codes/:id", method = "get", operation_id = "ihome_get_image_code")]
+    async fn image_codes(
+        &self,
+        context: &RequestContext,
+        /// Any id that the client makes up.
+        id: Path<String>,
+    ) -> Result<Picture> {
+        Ok(picture(&self.0.auth, context, "id", &id.0).await?)
+    }
+
+    /// Send an SMS code for registering
+    ///
+    /// The picture code is used up whatever the outcome. A registered number gets 4003.
+    #[oai(path = "/smscode/:mobile", method = "get", operation_id = "ihome_send_smscode")]
+    async fn smscode(
+        &self,
+        context: &RequestContext,
+        /// A mainland China mobile number.
+        mobile: Path<String>,
+        /// What the picture says.
+        text: Query<Option<String>>,
+        /// The id of the picture.
+        id: Query<Option<String>>,
+    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
+        let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
+        let (id, text) = (OptionalField::from_text(id.0), OptionalField::from_text(text.0));
+        self.0.send_code(context, mobile, ("id", id), ("text", text)).await
+    }
+
+    /// Send an SMS code for registering (other parameters)
+    ///
+    /// The same as `ihome_send_smscode`.
+    #[oai(path = "/sms_codes/:mobile", method = "get", operation_id = "ihome_send_sms_code")]
+    async fn sms_codes(
+        &self,
+        context: &RequestContext,
+        /// A mainland China mobile number.
+        mobile: Path<String>,
+        /// What the picture says.
+        image_code: Query<Option<String>>,
+        /// The id of the picture.
+        image_code_id: Query<Option<String>>,
+    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
+        let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
+        let (id, text) = (OptionalField::from_text(image_code_id.0), OptionalField::from_text(image_code.0));
+        self.0.send_code(context, mobile, ("image_code_id", id), ("image_code", text)).await
+    }
+
+    /// Register
+    ///
+    /// With the code from the SMS and a password. A taken number gets 4003. The answer signs the user in.
+    #[oai(path = "/users", method = "post", operation_id = "ihome_register")]
+    async fn register(&self, context: &RequestContext, body: ClassicJson<IhomeRegistration>) -> Result<WithCookie> {
+        let IhomeRegistration { mobile, sms_code, password, password2 } = body.0;
+        self.0.register(context, mobile, ("sms_code", sms_code), password, Some(password2)).await
+    }
+
+    /// Sign in with a password
+    ///
+    /// A wrong number and a wrong password are both 4106.
+    #[oai(path = "/sessions", method = "post", operation_id = "ihome_sign_in")]
+    async fn sign_in(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<WithCookie> {
+        self.0.sign_in(context, body.0).await
+    }
+
+    /// Who is signed in?
+    ///
+    /// 4101 if nobody is.
+    #[oai(path = "/session", method = "get", operation_id = "ihome_get_session")]
+    async fn session(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+        self.session_user(caller.0).await
+    }
+
+    /// Who is signed in? (other path)
+    ///
+    /// The same as `ihome_get_session`.
+    #[oai(path = "/sessions", method = "get", operation_id = "ihome_get_sessions")]
+    async fn sessions(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+        self.session_user(caller.0).await
+    }
+
+    /// Get the signed-in user
+    ///
+    /// 4101 if nobody is signed in.
+    #[oai(path = "/user", method = "get", operation_id = "ihome_get_user")]
+    async fn user(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeUser>>> {
+        let user = self.current_user(caller.0).await?;
+        let user = IhomeUser {
+            user_id: user.id.to_string(),
+            name: user.name,
+            mobile: user.mobile.as_str().to_owned(),
+            avatar: user.avatar_url.unwrap_or_default(),
+        };
+        Ok(success("OK", Some(user)))
+    }
+
+    /// Sign out
+    ///
+    /// Ends the session and clears the cookie.
+    #[oai(path = "/session", method = "delete", operation_id = "ihome_sign_out")]
+    async fn sign_out(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(caller.0).await
+    }
+
+    /// Sign out (other path)
+    ///
+    /// The same as `ihome_sign_out`.
+    #[oai(path = "/sessions", method = "delete", operation_id = "ihome_delete_sessions")]
+    async fn delete_sessions(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(caller.0).await
+    }
+}
+
+impl Ihome {
+    async fn session_user(&self, caller: Identity) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+        let user = self.current_user(caller).await?;
+        let user =
+            IhomeSessionUser { user_id: user.id.to_string(), name: user.name, mobile: user.mobile.as_str().to_owned() };
+        Ok(success("OK", Some(user)))
+    }
+
+    async fn current_user(&self, caller: Identity) -> Result<User, Problem> {
+        Ok(self.0.auth.sessions.user(caller).await?)
+    }
+}

@@ -1,0 +1,51 @@
+//! Picture codes: `/app/v1_0/image_codes`, and the picture for every family.
+
+use poem::Result;
+use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Binary};
+
+use super::{
+    Section,
+    context::RequestContext,
+    failure::{Failure, failures},
+    form::Form,
+    problem::Problem,
+};
+use crate::auth::Auth;
+
+failures! {
+    GetImageCode: RequestInvalid;
+}
+
+/// A picture.
+#[derive(ApiResponse)]
+pub enum Picture {
+    /// A JPEG of 160 by 60 pixels. Asking again under the same id replaces it.
+    #[oai(status = 200, content_type = "image/jpeg")]
+    Ok(Binary<Vec<u8>>),
+}
+
+/// Draws a picture under the client's id.
+pub async fn picture(auth: &Auth, context: &RequestContext, name: &'static str, id: &str) -> Result<Picture, Problem> {
+    let mut form = Form::new(context.family);
+    let Some(id) = form.image_code_id(name, id) else { return Err(form.problem()) };
+    Ok(Picture::Ok(Binary(auth.image_codes.create(&id).await?)))
+}
+
+/// The section.
+pub struct ImageCodes(pub Auth);
+
+#[OpenApi(prefix_path = "/app/v1_0/image_codes", tag = "Section::ImageCodes")]
+impl ImageCodes {
+    /// Get a picture code
+    ///
+    /// Four characters to type, for `send_sms_code` after `image_code_required`. Valid for a few minutes and one try.
+    #[oai(path = "/:id", method = "get", operation_id = "get_image_code")]
+    async fn get_image_code(
+        &self,
+        context: &RequestContext,
+        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`; a UUID serves well.
+        id: Path<String>,
+    ) -> Result<Picture, Failure<GetImageCode>> {
+        Ok(picture(&self.0, context, "id", &id.0).await?)
+    }
+}

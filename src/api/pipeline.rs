@@ -1,0 +1,132 @@
+//! What happens to every request, before and after its handler? Top to bottom, in this order.
+
+use std::{panic::AssertUnwindSafe, time::Instant};
+
+use futures_util::FutureExt;
+use poem::{
+    Body, Endpoint, Error, Request, Response, Result,
+    http::{HeaderValue, Method, header},
+};
+use poem_openapi::OperationId;
+use tracing::Instrument;
+
+use super::{
+    aliases,
+    allowed_methods::AllowedMethods,
+    bearer::CookieSignIn,
+    body::{self, Unread},
+    client_ip::TrustedProxies,
+    context::{Family, RequestContext},
+    cors::Cors,
+    error_code::ErrorCode,
+    problem::Problem,
+};
+use crate::auth::Auth;
+
+/// Marks an answer that nobody waits for: the connection is closed instead.
+#[derive(Clone)]
+pub struct CloseConnection;
+
+/// The outermost endpoint: turns whatever comes out of the routes into an answer of the contract.
+pub struct Pipeline<E> {
+    /// The routes.
+    pub routes: E,
+    /// What handlers and extractors work with.
+    pub auth: Auth,
+    /// `TRUSTED_PROXIES`.
+    pub proxies: TrustedProxies,
+    /// `CORS_ORIGINS`.
+    pub cors: Cors,
+    /// `CLASSIC_COOKIE`.
+    pub cookie_sign_in: CookieSignIn,
+    /// What a 405 lists.
+    pub allowed_methods: AllowedMethods,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let started = Instant::now();
+        aliases::rewrite(&mut request);
+        let context = RequestContext::of(&request, &self.proxies);
+        let method = request.method().clone();
+        let path = request.uri().path().to_owned();
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let span = tracing::info_span!("request", request_id = context.id);
+
+        let outcome = match self.cors.preflight(&request) {
+            Some(response) => Ok(response),
+            None => self.handle(request, context.clone()).instrument(span.clone()).await,
+        };
+
+        let operation = match &outcome {
+            Ok(response) => response.data::<OperationId>(),
+            Err(error) => error.data::<OperationId>(),
+        };
+        // Never the path: classic ones have the mobile in it.
+        let operation = operation.map_or("-", |operation| operation.0);
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(error) => span.in_scope(|| self.answer(error, &context, &path)),
+        };
+        self.cors.decorate(origin.as_ref(), response.headers_mut());
+        common_headers(&mut response, &context, &path);
+        span.in_scope(|| log(&method, operation, &response, started));
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Pipeline<E> {
+    async fn handle(&self, mut request: Request, context: RequestContext) -> Result<Response> {
+        let bytes = match body::read(request.take_body()).await {
+            Ok(bytes) => bytes,
+            Err(Unread::TooLarge) => return Err(Problem::from(ErrorCode::BodyTooLarge).into()),
+            Err(Unread::Gone) => {
+                let mut response = Response::default();
+                response.extensions_mut().insert(CloseConnection);
+                return Ok(response);
+            }
+        };
+        request.set_body(Body::from_vec(bytes));
+        request.set_data(context);
+        request.set_data(self.auth.clone());
+        request.set_data(self.cookie_sign_in);
+        AssertUnwindSafe(self.routes.call(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Err(Problem::from(ErrorCode::Internal).into()))
+    }
+
+    /// The one place where an error becomes an answer.
+    fn answer(&self, error: Error, context: &RequestContext, path: &str) -> Response {
+        if error.is_from_response() {
+            return error.into_response();
+        }
+        let problem = Problem::from_framework(&error);
+        let not_allowed = problem.code == ErrorCode::MethodNotAllowed;
+        let mut response = problem.into_response(context);
+        if not_allowed && let Ok(methods) = HeaderValue::from_str(&self.allowed_methods.of(path)) {
+            response.headers_mut().insert(header::ALLOW, methods);
+        }
+        response
+    }
+}
+
+fn common_headers(response: &mut Response, context: &RequestContext, path: &str) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&context.id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if context.family == Family::Classic || path.starts_with("/app/") {
+        // Tokens, users and pictures: nothing of it is for a cache (RFC 6749, 5.1).
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn log(method: &Method, operation: &str, response: &Response, started: Instant) {
+    let status = response.status().as_u16();
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    tracing::info!(%method, operation, status, milliseconds, "request served");
+}

@@ -1,0 +1,131 @@
+//! Asking for an SMS code: `/app/v1_0/sms/codes`.
+
+use poem::Result;
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use super::{
+    Section,
+    bearer::MaybeSignedIn,
+    context::RequestContext,
+    envelope::Envelope,
+    failure::{Failure, failures},
+    form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
+};
+use crate::{
+    auth::{Auth, access_token::Identity, image_code::PictureAnswer},
+    model::{mobile::Mobile, purpose::Purpose},
+};
+
+failures! {
+    SendLoginCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
+        SmsTooFrequent, SmsSendFailed;
+    SendCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
+        SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsSendFailed, BodyTooLarge, MediaTypeUnsupported;
+}
+
+/// Who gets a code, and what for.
+#[derive(Debug, Object)]
+struct CodeRequest {
+    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    mobile: Field<MobileKind>,
+    /// What the code is for. `change_mobile` and `delete_account` need an access token.
+    purpose: OptionalField<PurposeKind>,
+    /// The id under which a picture code was fetched, after `image_code_required`.
+    image_code_id: OptionalField<ImageCodeIdKind>,
+    /// What the picture says; upper and lower case are one.
+    image_code: OptionalField<ImageCodeKind>,
+}
+
+/// A code is on its way.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct SentCode {
+    /// Seconds for which the code is valid.
+    expires_in: u64,
+    /// Seconds until another one can be sent to this number.
+    resend_after: u64,
+}
+
+impl poem_openapi::types::Example for SentCode {
+    fn example() -> Self {
+        Self { expires_in: 300, resend_after: 60 }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Sent {
+    /// A code was sent.
+    #[oai(status = 200)]
+    Ok(Json<Envelope<SentCode>>),
+}
+
+/// The section.
+pub struct SmsCodes(pub Auth);
+
+#[OpenApi(prefix_path = "/app/v1_0/sms/codes", tag = "Section::SmsCodes")]
+impl SmsCodes {
+    /// Send an SMS code for signing in
+    ///
+    /// The short form of `send_sms_code` for signing in or registering.
+    #[oai(path = "/:mobile", method = "get", operation_id = "send_login_sms_code")]
+    async fn send_login_sms_code(
+        &self,
+        context: &RequestContext,
+        /// A mainland China mobile number.
+        mobile: Path<String>,
+        /// The id under which a picture code was fetched, after `image_code_required`.
+        image_code_id: Query<Option<String>>,
+        /// What the picture says; upper and lower case are one.
+        image_code: Query<Option<String>>,
+    ) -> Result<Sent, Failure<SendLoginCode>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
+        let picture = form.optional_picture(Field::from_text(image_code_id.0), Field::from_text(image_code.0));
+        let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
+        self.send(mobile, Purpose::Login, None, picture).await
+    }
+
+    /// Send an SMS code
+    ///
+    /// The code is good for one purpose only, once, and for a few minutes. Send the next one to the same number after
+    /// `resend_after` seconds. On `image_code_required`, fetch a picture with `get_image_code`, show it, and send
+    /// again with its id and text.
+    #[oai(path = "/", method = "post", operation_id = "send_sms_code")]
+    async fn send_sms_code(
+        &self,
+        context: &RequestContext,
+        caller: MaybeSignedIn,
+        body: Json<CodeRequest>,
+    ) -> Result<Sent, Failure<SendCode>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", body.0.mobile);
+        let purpose = form.purpose("purpose", body.0.purpose);
+        let picture = form.optional_picture(body.0.image_code_id, body.0.image_code);
+        let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let caller = if purpose.needs_sign_in() { Some(caller.0.map_err(Failure::from)?) } else { None };
+        self.send(mobile, purpose, caller, picture).await
+    }
+}
+
+impl SmsCodes {
+    async fn send<F>(
+        &self,
+        mobile: Mobile,
+        purpose: Purpose,
+        caller: Option<Identity>,
+        picture: Option<PictureAnswer>,
+    ) -> Result<Sent, Failure<F>> {
+        self.0.sms_codes.send(mobile, purpose, caller, picture).await?;
+        let settings = self.0.sms_codes.settings();
+        Ok(Sent::Ok(Json(Envelope::ok(SentCode {
+            expires_in: settings.ttl.as_secs(),
+            resend_after: settings.resend_gap.as_secs(),
+        }))))
+    }
+}
