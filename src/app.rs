@@ -32,7 +32,8 @@ use crate::{
     private_file,
     sms::{self, Console, Outbox, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount},
     store::{
-        StoreError, ephemeral,
+        StoreError,
+        ephemeral::{self, EphemeralStore},
         users::{self, UserStore},
     },
 };
@@ -81,6 +82,8 @@ pub struct App {
     pub document: Value,
     /// Set it when the process is told to stop: `/readyz` answers 503 from then on.
     pub stopping: Arc<AtomicBool>,
+    /// The store of codes.
+    pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
     pub outbox: Option<Outbox>,
     /// Polls and cleans until it is dropped.
@@ -134,7 +137,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let parts = api::Parts {
         auth: Auth { image_codes, sms_codes, login, sessions },
         keys: keys.clone(),
-        readiness: api::Readiness { users: users.clone(), codes, stopping: stopping.clone() },
+        readiness: api::Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() },
         outbox: outbox.clone(),
     };
     let (endpoint, document) = api::build(config, parts);
@@ -143,7 +146,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys));
     background.spawn(clean_sessions(users, clock));
-    Ok(App { endpoint: endpoint.boxed(), document, stopping, outbox, background })
+    Ok(App { endpoint: endpoint.boxed(), document, stopping, codes, outbox, background })
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.

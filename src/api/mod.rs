@@ -100,7 +100,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let yaml = serde_yaml_ng::to_string(&document).expect("JSON is YAML");
     let page = service.swagger_ui_html().replacen(&raw, &json, 1).replacen(
         "deepLinking: true",
-        "deepLinking: true, persistAuthorization: true, tryItOutEnabled: true",
+        "deepLinking: true, persistAuthorization: true",
         1,
     );
 

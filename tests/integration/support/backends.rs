@@ -1,0 +1,119 @@
+//! Which stores does a test run on? Real ones, its own, gone when it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, LuaInterface},
+    types::{Builder, config::Config},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// A combination of back ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Backends {
+    pub postgresql: bool,
+    pub redis: bool,
+}
+
+impl Backends {
+    pub const POSTGRESQL_AND_REDIS: Self = Self { postgresql: true, redis: true };
+    pub const POSTGRESQL_AND_IN_PROCESS: Self = Self { postgresql: true, redis: false };
+    pub const SQLITE_AND_REDIS: Self = Self { postgresql: false, redis: true };
+    pub const SQLITE_AND_IN_PROCESS: Self = Self { postgresql: false, redis: false };
+}
+
+/// A data folder, and a database and a key prefix of the test's own. Clones share them.
+#[derive(Clone)]
+pub struct Stores {
+    pub folder: Arc<TempDir>,
+    database: Option<Arc<Database>>,
+    redis: Option<(Client, String)>,
+}
+
+/// The servers come from `test.sh`.
+pub fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by ./test.sh"))
+}
+
+impl Stores {
+    pub async fn create(backends: Backends) -> Self {
+        let database = if backends.postgresql { Some(Arc::new(Database::create().await)) } else { None };
+        let redis = if backends.redis { Some(connect_redis().await) } else { None };
+        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis }
+    }
+
+    /// The settings of a service on these stores.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = vec![format!("--data-dir={}", self.folder.path().display())];
+        if let Some(database) = &self.database {
+            flags.extend([format!("--database-url={}", database.url), "--database-max-connections=8".to_owned()]);
+        }
+        if let Some((_, prefix)) = &self.redis {
+            flags.extend([format!("--redis-url={}", server("TEST_REDIS_URL")), format!("--redis-prefix={prefix}")]);
+        }
+        flags
+    }
+
+    /// The URL of the test's database.
+    pub fn database_url(&self) -> String {
+        match &self.database {
+            Some(database) => database.url.clone(),
+            None => format!("sqlite://{}/phonepass.db", self.folder.path().display()),
+        }
+    }
+
+    /// Lets Redis believe that time has passed: every key of this test has so much less to live.
+    pub async fn expire(&self, time: Duration) {
+        let Some((client, prefix)) = &self.redis else { return };
+        let script = "for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+                          local rest = redis.call('PTTL', key)
+                          if rest <= tonumber(ARGV[2]) then redis.call('DEL', key)
+                          else redis.call('PEXPIRE', key, rest - ARGV[2]) end
+                      end
+                      return 0";
+        let args = vec![prefix.clone(), time.as_millis().to_string()];
+        let _: i64 = client.eval(script, Vec::<String>::new(), args).await.unwrap();
+    }
+}
+
+async fn connect_redis() -> (Client, String) {
+    let client = Builder::from_config(Config::from_url(&server("TEST_REDIS_URL")).unwrap()).build().unwrap();
+    client.init().await.unwrap();
+    (client, format!("test:{}:", Uuid::now_v7()))
+}
+
+/// A PostgreSQL database that is dropped at the end.
+struct Database {
+    name: String,
+    url: String,
+}
+
+impl Database {
+    async fn create() -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        execute(format!("CREATE DATABASE {name}")).await;
+        let (server, _) = server("TEST_POSTGRES_URL").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        Self { url: format!("{server}/{name}"), name }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // A runtime of its own: the test's may be gone, or about to go.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(execute(sql));
+        });
+        dropped.join().unwrap();
+    }
+}
+
+async fn execute(sql: String) {
+    let mut connection = PgConnection::connect(&server("TEST_POSTGRES_URL")).await.unwrap();
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    connection.close().await.unwrap();
+}

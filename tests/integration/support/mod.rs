@@ -1,0 +1,246 @@
+//! What do the tests stand on? A whole service over real HTTP, on back ends of its own, with a clock that moves.
+
+pub mod backends;
+
+use std::{net::SocketAddr, time::Duration};
+
+use backends::{Backends, Stores};
+use phonepass::{
+    app::{self, App},
+    auth::clock::Clock,
+    config::Cli,
+    server,
+};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// A mobile that no other test cares about: every test has its own back ends.
+pub const MOBILE: &str = "13800138000";
+
+/// A password that no rule refuses.
+pub const PASSWORD: &str = "a long enough secret";
+
+/// A service of the test's own.
+pub struct TestApp {
+    pub url: String,
+    pub clock: Clock,
+    pub app: App,
+    pub stores: Stores,
+    client: reqwest::Client,
+    server: JoinHandle<()>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON; `null` if it is empty.
+    pub fn json(&self) -> Value {
+        if self.bytes.is_empty() { Value::Null } else { serde_json::from_slice(&self.bytes).unwrap() }
+    }
+
+    /// Fails unless the status is this one; returns the body.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        self.json()
+    }
+
+    /// Fails unless this is an error of the app family with this status and code; returns the body.
+    #[track_caller]
+    pub fn expect_error(&self, status: u16, code: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["request_id"], self.header("x-request-id"), "{body}");
+        assert!(body["message"].is_string(), "{body}");
+        body
+    }
+
+    /// Fails unless this is an answer of the classic families with this `errno`; returns the body.
+    #[track_caller]
+    pub fn expect_errno(&self, errno: i64) -> Value {
+        let body = self.expect(200);
+        assert_eq!(body["errno"], errno, "{body}");
+        assert!(body["errmsg"].is_string(), "{body}");
+        assert_eq!(self.header("content-type"), "application/json; charset=utf-8");
+        body
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// The two tokens of a session.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Tokens {
+    pub fn of(body: &Value) -> Self {
+        let text = |name: &str| body["data"][name].as_str().unwrap().to_owned();
+        Self { access: text("token"), refresh: text("refresh_token") }
+    }
+}
+
+impl TestApp {
+    /// A service with default settings.
+    pub async fn start(backends: Backends) -> Self {
+        Self::start_with(backends, &[]).await
+    }
+
+    /// A service with some settings, as flags.
+    pub async fn start_with(backends: Backends, flags: &[&str]) -> Self {
+        Self::start_on(Stores::create(backends).await, flags).await
+    }
+
+    /// A service on given stores: a second instance, or one after a restart.
+    pub async fn start_on(stores: Stores, flags: &[&str]) -> Self {
+        let clock = Clock::movable();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let mut all = vec!["phonepass".to_owned(), format!("--http-addr={address}")];
+        all.extend(stores.flags());
+        all.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
+        let mut app = app::build(&config, clock.clone()).await.unwrap();
+        let endpoint = std::mem::replace(&mut app.endpoint, poem::EndpointExt::boxed(poem::Route::new()));
+        let server = tokio::spawn(server::serve(listener, endpoint, std::future::pending()));
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
+        Self { url: format!("http://{address}"), clock, app, stores, client, server }
+    }
+
+    /// Moves time, in the service and in Redis.
+    pub async fn advance(&self, seconds: u64) {
+        self.clock.advance(chrono::Duration::seconds(seconds.cast_signed()));
+        self.stores.expire(Duration::from_secs(seconds)).await;
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer { status, headers, bytes: response.bytes().await.unwrap().into() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    pub async fn get_as(&self, path: &str, token: &str) -> Answer {
+        self.send(self.request(Method::GET, path).bearer_auth(token)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request(Method::POST, path).json(&body)).await
+    }
+
+    /// Asks for a code and reads it where a developer would.
+    pub async fn code(&self, mobile: &str) -> String {
+        self.get(&format!("/app/v1_0/sms/codes/{mobile}")).await.expect(200);
+        self.last_code(mobile)
+    }
+
+    /// The last code that went to a mobile.
+    pub fn last_code(&self, mobile: &str) -> String {
+        let messages = self.app.outbox.as_ref().expect("the console provider").recent();
+        messages.into_iter().find(|message| message.mobile == mobile).expect("a message").code
+    }
+
+    pub async fn sign_in_with(&self, mobile: &str, code: &str) -> Answer {
+        self.post("/app/v1_0/authorizations", json!({ "mobile": mobile, "code": code })).await
+    }
+
+    /// Signs in by code.
+    pub async fn sign_in(&self, mobile: &str) -> Tokens {
+        let code = self.code(mobile).await;
+        Tokens::of(&self.sign_in_with(mobile, &code).await.expect(201))
+    }
+
+    pub async fn refresh(&self, refresh_token: &str) -> Answer {
+        self.send(self.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(refresh_token)).await
+    }
+
+    pub async fn sign_out(&self, access_token: &str) -> Answer {
+        self.send(self.request(Method::DELETE, "/app/v1_0/authorizations").bearer_auth(access_token)).await
+    }
+
+    pub async fn user(&self, access_token: &str) -> Answer {
+        self.get_as("/app/v1_0/user", access_token).await
+    }
+
+    /// Draws a picture under an id and tells what it says.
+    pub async fn picture(&self, id: &str) -> String {
+        let ttl = Duration::from_secs(300);
+        assert_eq!(self.get(&format!("/app/v1_0/image_codes/{id}")).await.status, 200);
+        let text = self.app.codes.take_image_code(id).await.unwrap().expect("a picture code");
+        self.app.codes.put_image_code(id, &text, ttl).await.unwrap();
+        text
+    }
+
+    /// Registers with a password, the classic way.
+    pub async fn register(&self, mobile: &str, password: &str) -> Answer {
+        let code = self.classic_code(mobile).await;
+        let body = json!({ "mobile": mobile, "sms_code": code, "password": password, "password2": password });
+        self.post("/api/v1.0/users", body).await
+    }
+
+    /// Asks for a code the classic way, with a picture.
+    pub async fn classic_code(&self, mobile: &str) -> String {
+        let text = self.picture("a-picture").await;
+        let path = format!("/api/v1.0/smscode/{mobile}?text={text}&id=a-picture");
+        self.get(&path).await.expect_errno(0);
+        self.last_code(mobile)
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Defines a test that runs on every combination of back ends.
+macro_rules! on_every_backend {
+    ($(#[$attribute:meta])* async fn $name:ident($backends:ident: Backends) $body:block) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            async fn test($backends: $crate::support::backends::Backends) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgresql_and_redis() {
+                test($crate::support::backends::Backends::POSTGRESQL_AND_REDIS).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_postgresql_and_in_process() {
+                test($crate::support::backends::Backends::POSTGRESQL_AND_IN_PROCESS).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite_and_redis() {
+                test($crate::support::backends::Backends::SQLITE_AND_REDIS).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn on_sqlite_and_in_process() {
+                test($crate::support::backends::Backends::SQLITE_AND_IN_PROCESS).await;
+            }
+        }
+    };
+}
+
+pub(crate) use on_every_backend;
