@@ -20,9 +20,11 @@ answer has an `X-Request-Id`.
 missing or malformed, 4106 wrong mobile or password, 4201 too many requests, 4301 the SMS was refused, 4500 anything \
 else.";
 
-/// Completes the document: says of public operations that they are public, and gives every error its examples.
+/// Completes the document: says of public operations that they are public, gives every error its examples, and calls
+/// JSON by the one name that generators know.
 pub fn complete(document: &str) -> Value {
-    let mut document: Value = serde_json::from_str(document).expect("the framework writes JSON");
+    let document = document.replace("application/json; charset=utf-8", "application/json");
+    let mut document: Value = serde_json::from_str(&document).expect("the framework writes JSON");
     let operations = document["paths"].as_object_mut().into_iter().flatten().flat_map(|(_, path)| path.as_object_mut());
     for (_, operation) in operations.flatten() {
         if operation.get("security").is_none() {

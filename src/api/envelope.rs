@@ -1,16 +1,17 @@
 //! What surrounds every answer?
 
+// No doc comment on a field whose type is a schema of its own: it would become `allOf`, which generators drop.
+
 use poem_openapi::{
     Object,
     types::{ParseFromJSON, ToJSON, Type},
 };
 
-/// A successful answer of the app family.
+/// A successful answer of the app family; `data` is the result.
 #[derive(Debug, Object)]
 pub struct Envelope<T: Type + ParseFromJSON + ToJSON> {
     /// For people; `ok` on success.
     pub message: String,
-    /// The result.
     pub data: T,
 }
 
@@ -50,7 +51,7 @@ pub struct FieldErrorBody {
     pub message: String,
 }
 
-/// Every answer of the classic families.
+/// Every answer of the classic families; `data` is the result, on success only.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ClassicEnvelope<T: Type + ParseFromJSON + ToJSON> {
@@ -58,7 +59,6 @@ pub struct ClassicEnvelope<T: Type + ParseFromJSON + ToJSON> {
     pub errno: i32,
     /// For people; names the rule that was broken.
     pub errmsg: String,
-    /// The result, on success only.
     pub data: Option<T>,
 }
 

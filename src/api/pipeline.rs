@@ -115,6 +115,10 @@ impl<E: Endpoint<Output = Response>> Pipeline<E> {
 
 fn common_headers(response: &mut Response, context: &RequestContext, path: &str) {
     let headers = response.headers_mut();
+    if headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == "application/json; charset=utf-8") {
+        // As the document calls it: JSON has no charset (RFC 8259, 11).
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     if let Ok(id) = HeaderValue::from_str(&context.id) {
         headers.insert("x-request-id", id);
     }

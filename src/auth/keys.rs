@@ -99,6 +99,8 @@ pub enum KeyError {
     NoSigningKey,
 }
 
+type PemReader = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+
 /// One key with the one algorithm that it may be used with (RFC 8725, 3.1).
 pub struct Key {
     /// Names the key in tokens and in the JWKS.
@@ -134,7 +136,7 @@ impl Key {
     }
 
     fn from_pem(kid: &str, pem: &[u8]) -> Option<Self> {
-        let readers: [(Algorithm, fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>); 3] = [
+        let readers: [(Algorithm, PemReader); 3] = [
             (Algorithm::Es256, EncodingKey::from_ec_pem),
             (Algorithm::EdDsa, EncodingKey::from_ed_pem),
             (Algorithm::Rs256, EncodingKey::from_rsa_pem),

@@ -67,9 +67,7 @@ impl StandIn {
             for _ in 0..hang_ups {
                 drop(listener.accept().await.unwrap());
             }
-            Server::new_with_acceptor(TcpAcceptor::from_tokio(listener).unwrap())
-                .run(endpoint)
-                .await
+            Server::new_with_acceptor(TcpAcceptor::from_tokio(listener).unwrap()).run(endpoint).await
         });
         (stand_in, url)
     }
@@ -94,9 +92,7 @@ impl Endpoint for StandIn {
         let Some((status, body)) = answer else {
             return std::future::pending().await;
         };
-        Ok(Response::builder()
-            .status(StatusCode::from_u16(status).unwrap())
-            .body(Body::from_string(body.to_owned())))
+        Ok(Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from_string(body.to_owned())))
     }
 }
 
@@ -128,9 +124,7 @@ fn yuntongxun(base_url: &str, clock: Clock) -> Yuntongxun {
 /// What a receiver computes by the Standard Webhooks specification.
 fn standard_webhooks_signature(id: &str, timestamp: &str, body: &str) -> String {
     let key = BASE64_STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
-    let mac = Hmac::<Sha256>::new_from_slice(&key)
-        .unwrap()
-        .chain_update(format!("{id}.{timestamp}.{body}"));
+    let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(format!("{id}.{timestamp}.{body}"));
     format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
 }
 
@@ -168,22 +162,13 @@ async fn a_webhook_message_is_signed_by_the_standard_webhooks_scheme() {
     let after = clock.now().timestamp();
 
     let received = stand_in.received();
-    let [request] = received.as_slice() else {
-        panic!("{} requests", received.len())
-    };
+    let [request] = received.as_slice() else { panic!("{} requests", received.len()) };
     assert_eq!((request.path.as_str(), request.query.as_str()), ("/sms", "shop=7"));
     assert_eq!(request.header("content-type"), "application/json");
     let (id, timestamp) = (request.header("webhook-id"), request.header("webhook-timestamp"));
-    assert!(
-        id.strip_prefix("msg_")
-            .is_some_and(|id| id.len() == 32 && !id.contains('-')),
-        "{id}"
-    );
+    assert!(id.strip_prefix("msg_").is_some_and(|id| id.len() == 32 && !id.contains('-')), "{id}");
     assert!((before..=after).contains(&timestamp.parse().unwrap()), "{timestamp}");
-    assert_eq!(
-        request.header("webhook-signature"),
-        standard_webhooks_signature(id, timestamp, &request.body)
-    );
+    assert_eq!(request.header("webhook-signature"), standard_webhooks_signature(id, timestamp, &request.body));
     let expected = message();
     assert_eq!(
         request.json(),
@@ -211,9 +196,7 @@ async fn a_webhook_is_tried_again_with_the_same_id_after_a_5xx() {
     webhook(&url).send(&message()).await.unwrap();
 
     let received = stand_in.received();
-    let [first, second] = received.as_slice() else {
-        panic!("{} requests", received.len())
-    };
+    let [first, second] = received.as_slice() else { panic!("{} requests", received.len()) };
     for header in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
         assert!(!first.header(header).is_empty());
         assert_eq!(first.header(header), second.header(header));
@@ -267,10 +250,7 @@ async fn a_webhook_that_hangs_up_is_tried_again_once() {
 #[tokio::test]
 async fn a_webhook_that_does_not_answer_in_time_is_not_asked_again() {
     let (stand_in, url) = StandIn::start(0, &[]).await;
-    let impatient = reqwest::Client::builder()
-        .timeout(Duration::from_millis(500))
-        .build()
-        .unwrap();
+    let impatient = reqwest::Client::builder().timeout(Duration::from_millis(500)).build().unwrap();
     let webhook = Webhook::new(impatient, url, None, Clock::system()).unwrap();
 
     assert_unreachable(webhook.send(&message()).await, "timed out");
@@ -287,17 +267,7 @@ async fn an_error_tells_neither_the_url_nor_the_message() {
     for provider in [&webhook as &dyn SmsProvider, &yuntongxun] {
         let error = provider.send(&message()).await.unwrap_err();
         let words = format!("{error} {error:?}");
-        for private in [
-            "hunter",
-            "path",
-            "sig=",
-            "8a216da8",
-            "13800138000",
-            "493027",
-            "验证码",
-            TOKEN,
-            SECRET,
-        ] {
+        for private in ["hunter", "path", "sig=", "8a216da8", "13800138000", "493027", "验证码", TOKEN, SECRET] {
             assert!(!words.contains(private), "{words}");
         }
     }
@@ -306,20 +276,12 @@ async fn an_error_tells_neither_the_url_nor_the_message() {
 #[test]
 fn a_webhook_secret_may_lack_its_prefix_but_must_be_base64() {
     let build = |secret: &str| {
-        Webhook::new(
-            http_client(),
-            "https://example.com",
-            Some(SecretString::from(secret)),
-            Clock::system(),
-        )
+        Webhook::new(http_client(), "https://example.com", Some(SecretString::from(secret)), Clock::system())
     };
     assert!(build(SECRET).is_ok());
     assert!(build(SECRET.strip_prefix("whsec_").unwrap()).is_ok());
     for secret in ["whsec_", "", "not base64 §", "whsec_MfKQ9"] {
-        assert_eq!(
-            build(secret).err().as_deref(),
-            Some("the webhook secret is empty or not base64")
-        );
+        assert_eq!(build(secret).err().as_deref(), Some("the webhook secret is empty or not base64"));
     }
 }
 
@@ -342,16 +304,11 @@ async fn a_yuntongxun_message_is_signed_in_china_time() {
     };
 
     let before = in_china();
-    yuntongxun(&format!("{url}/"), clock.clone())
-        .send(&message())
-        .await
-        .unwrap();
+    yuntongxun(&format!("{url}/"), clock.clone()).send(&message()).await.unwrap();
     let after = in_china();
 
     let received = stand_in.received();
-    let [request] = received.as_slice() else {
-        panic!("{} requests", received.len())
-    };
+    let [request] = received.as_slice() else { panic!("{} requests", received.len()) };
     let credentials = BASE64_STANDARD.decode(request.header("authorization")).unwrap();
     let credentials = String::from_utf8(credentials).unwrap();
     let (sid, timestamp) = credentials.split_once(':').unwrap();
@@ -375,10 +332,7 @@ async fn a_yuntongxun_refusal_keeps_the_vendors_code_and_drops_its_words() {
     for status in [200, 400] {
         let (_, url) = StandIn::start(0, &[(status, refusal)]).await;
         let result = yuntongxun(&url, Clock::system()).send(&message()).await;
-        assert_eq!(
-            result.as_ref().unwrap_err().to_string(),
-            "yuntongxun refused the message: 160038"
-        );
+        assert_eq!(result.as_ref().unwrap_err().to_string(), "yuntongxun refused the message: 160038");
         assert_refused(result, "160038");
     }
 }
@@ -420,9 +374,7 @@ async fn the_console_keeps_what_it_prints() {
     console.send(&message()).await.unwrap();
 
     let recent = outbox.recent();
-    let [sent] = recent.as_slice() else {
-        panic!("{} messages", recent.len())
-    };
+    let [sent] = recent.as_slice() else { panic!("{} messages", recent.len()) };
     assert_eq!(sent.mobile, "13800138000");
     assert_eq!((sent.purpose.as_str(), sent.code.as_str()), ("login", "493027"));
     assert_eq!(sent.text, message().text);

@@ -7,7 +7,7 @@ use fred::{
     interfaces::{ClientLike, LuaInterface},
     types::{Builder, config::Config},
 };
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -65,6 +65,21 @@ impl Stores {
         }
     }
 
+    /// Does what an operator does with a database shell.
+    pub async fn execute(&self, sql: &'static str) {
+        let url = self.database_url();
+        if self.database.is_some() {
+            PgConnection::connect(&url).await.unwrap().execute(sql).await.unwrap();
+        } else {
+            SqliteConnection::connect(&url).await.unwrap().execute(sql).await.unwrap();
+        }
+    }
+
+    /// The key prefix and a client, where there is Redis.
+    pub fn redis(&self) -> Option<&(Client, String)> {
+        self.redis.as_ref()
+    }
+
     /// Lets Redis believe that time has passed: every key of this test has so much less to live.
     pub async fn expire(&self, time: Duration) {
         let Some((client, prefix)) = &self.redis else { return };
@@ -95,7 +110,8 @@ impl Database {
     async fn create() -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
         execute(format!("CREATE DATABASE {name}")).await;
-        let (server, _) = server("TEST_POSTGRES_URL").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let (server, _) =
+            server("TEST_POSTGRES_URL").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
         Self { url: format!("{server}/{name}"), name }
     }
 }

@@ -68,7 +68,7 @@ impl Answer {
         let body = self.expect(200);
         assert_eq!(body["errno"], errno, "{body}");
         assert!(body["errmsg"].is_string(), "{body}");
-        assert_eq!(self.header("content-type"), "application/json; charset=utf-8");
+        assert_eq!(self.header("content-type"), "application/json");
         body
     }
 
