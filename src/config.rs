@@ -1,6 +1,14 @@
 //! What can be set? Every setting once: flag, environment variable, default, bounds, help.
 
-use std::{collections::HashMap, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use ipnet::IpNet;
@@ -62,7 +70,7 @@ pub struct Config {
     pub public_url: Option<Url>,
 
     /// Proxies whose X-Forwarded-For counts, as CIDRs with commas between [default: none]
-    #[arg(long, env, value_name = "CIDRS", value_delimiter = ',')]
+    #[arg(long, env, value_name = "CIDRS", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
     /// Browser origins that may call, with commas between; * for any, then without cookies [default: none]
@@ -483,6 +491,13 @@ fn parse_origin(text: &str) -> Result<String, String> {
     let origin = text.trim();
     let valid = origin == "*" || parse_http_url(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
     if valid { Ok(origin.to_owned()) } else { Err("expected origins such as https://app.example.com, or *".to_owned()) }
+}
+
+/// A network, or a single address.
+fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| "expected networks such as 10.0.0.0/8 with commas between".to_owned())
 }
 
 fn parse_database_url(text: &str) -> Result<String, String> {

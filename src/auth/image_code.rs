@@ -3,16 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::RngExt;
-use tokio::sync::Semaphore;
 
 use super::{
+    cores::Cores,
     error::Error,
     picture::{self, ALPHABET},
 };
-use crate::store::{StoreError, ephemeral::EphemeralStore};
+use crate::store::ephemeral::EphemeralStore;
 
-/// How many drawings may wait for a core before the next is turned away.
-const QUEUE: usize = 256;
+/// How many drawings may wait for each core: a tenth of a second's worth.
+const QUEUE_PER_CORE: usize = 256;
 
 /// The client's own name for a picture: a UUID, a timestamp, whatever it likes.
 #[derive(Clone, Debug)]
@@ -41,22 +41,20 @@ pub struct ImageCodes {
     codes: Arc<dyn EphemeralStore>,
     ttl: Duration,
     length: usize,
-    places: Semaphore,
+    cores: Cores,
 }
 
 impl ImageCodes {
     /// Pictures of so many characters, valid for so long.
     pub fn new(codes: Arc<dyn EphemeralStore>, ttl: Duration, length: usize) -> Self {
-        Self { codes, ttl, length, places: Semaphore::new(QUEUE) }
+        Self { codes, ttl, length, cores: Cores::new("picture codes", QUEUE_PER_CORE) }
     }
 
     /// A fresh picture (JPEG) under the client's id.
     pub async fn create(&self, id: &ImageCodeId) -> Result<Vec<u8>, Error> {
         let text = random_text(self.length);
-        let _place = self.places.try_acquire().map_err(|_| StoreError::new("picture codes", "too many at once"))?;
         self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), self.ttl).await?;
-        let drawn = tokio::task::spawn_blocking(move || picture::draw(&text)).await;
-        drawn.map_err(|error| Error::Internal(format!("drawing: {error}")))
+        self.cores.run(move || picture::draw(&text)).await
     }
 
     /// Compares an answer. The picture is gone afterwards, whatever the outcome: no second guess.

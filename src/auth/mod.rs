@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub mod access_token;
 pub mod clock;
+pub mod cores;
 pub mod error;
 pub mod image_code;
 pub mod keys;

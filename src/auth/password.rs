@@ -1,17 +1,15 @@
 //! Is a password good enough, and is it the right one?
 
-use std::{
-    collections::HashSet,
-    num::NonZero,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::HashSet, sync::LazyLock};
 
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Semaphore;
 
-use super::error::{Error, WeakPassword};
-use crate::{model::mobile::Mobile, store::StoreError};
+use super::{
+    cores::Cores,
+    error::{Error, WeakPassword},
+};
+use crate::model::mobile::Mobile;
 
 const MAX_LENGTH: usize = 128;
 
@@ -28,8 +26,7 @@ const NOBODY: &str =
 /// Checks and hashes passwords: argon2id with OWASP's parameters, so many at once as there are cores.
 pub struct Passwords {
     min_length: usize,
-    cores: Arc<Semaphore>,
-    places: Semaphore,
+    cores: Cores,
 }
 
 /// What came of checking a password.
@@ -43,12 +40,7 @@ pub struct Verdict {
 impl Passwords {
     /// Accepts passwords of at least so many characters.
     pub fn new(min_length: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self {
-            min_length,
-            cores: Arc::new(Semaphore::new(cores)),
-            places: Semaphore::new(cores * (1 + QUEUE_PER_CORE)),
-        }
+        Self { min_length, cores: Cores::new("password hashing", QUEUE_PER_CORE) }
     }
 
     /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).
@@ -71,35 +63,20 @@ impl Passwords {
 
     /// The PHC string of a new password.
     pub async fn hash(&self, password: SecretString) -> Result<String, Error> {
-        self.on_a_core(move || hash(&password)).await
+        self.cores.run(move || hash(&password)).await?
     }
 
     /// Compares a password with a stored hash, or with nobody's: both take the same time.
     pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
-        self.on_a_core(move || {
+        let verify = move || {
             let stored = stored.as_deref();
             let parsed = PasswordHash::new(stored.unwrap_or(NOBODY)).map_err(internal)?;
             let right = hasher().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok();
             let outdated = Params::try_from(&parsed).map_err(internal)? != *hasher().params();
             let new_hash = if right && outdated { Some(hash(&password)?) } else { None };
             Ok(Verdict { right: right && stored.is_some(), new_hash })
-        })
-        .await
-    }
-
-    /// Runs work of tens of milliseconds and megabytes on a blocking thread, never more at once than there are cores.
-    async fn on_a_core<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let _place = self.places.try_acquire().map_err(|_| StoreError::new("password hashing", "too many at once"))?;
-        let core = self.cores.clone().acquire_owned().await.map_err(internal)?;
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when nobody waits for it any more.
-            let _core = core;
-            work()
-        });
-        done.await.map_err(internal)?
+        };
+        self.cores.run(verify).await?
     }
 }
 

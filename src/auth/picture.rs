@@ -2,16 +2,20 @@
 
 use std::{f32::consts::TAU, ops::Range, sync::LazyLock};
 
-use captcha_rs::CaptchaBuilder;
+use ab_glyph::{Font, FontRef};
+use epaint_default_fonts::HACK_REGULAR;
 use image::{GrayImage, Luma, codecs::jpeg::JpegEncoder, imageops};
 use rand::RngExt;
 
 /// The characters of a picture code: no two of them look alike, even when a curve adds a stroke as from F to E.
-pub const ALPHABET: &[u8] = b"ACDEHJKMNRTUWXY34679";
+pub const ALPHABET: &[u8] = b"ACDEHJKMRTUXY34679";
 
 const WIDTH: u32 = 160;
 const HEIGHT: u32 = 60;
 const QUALITY: u8 = 65;
+
+/// Makes capitals of some 34 pixels.
+const FONT_SIZE: f32 = 54.0;
 
 /// Draws `text` (4 to 8 characters of [`ALPHABET`]; others stay blank) as a JPEG of 160×60 pixels, under 10 KB.
 pub fn draw(text: &str) -> Vec<u8> {
@@ -87,7 +91,7 @@ impl Letter {
         // Neighbours touch once they are turned, and OCR cannot cut between them.
         let wide = size * rng.random_range(0.95..1.05);
         let high = (size * 1.3).min(1.25) * rng.random_range(0.9..1.05);
-        let (sin, cos) = rng.random_range(-0.3f32..0.3).sin_cos();
+        let (sin, cos) = rng.random_range(-0.25f32..0.25).sin_cos();
         let (across, down) = ((cos / wide, sin / wide), (-sin / high, cos / high));
         Self { glyph, centre: (x, y), across, down }
     }
@@ -104,25 +108,23 @@ impl Letter {
     }
 }
 
-/// The upright shape of a character of [`ALPHABET`], as wide as its ink, drawn once: captcha-rs parses its font for
-/// every character it writes.
+/// The upright shape of a character of [`ALPHABET`], drawn once.
 fn glyph(byte: u8) -> Option<&'static GrayImage> {
-    static GLYPHS: LazyLock<Vec<GrayImage>> = LazyLock::new(|| ALPHABET.iter().copied().map(shape).collect());
+    static GLYPHS: LazyLock<Vec<GrayImage>> = LazyLock::new(|| {
+        let font = FontRef::try_from_slice(HACK_REGULAR).expect("the font is embedded");
+        ALPHABET.iter().map(|&byte| shape(&font, char::from(byte))).collect()
+    });
     GLYPHS.get(ALPHABET.iter().position(|&known| known == byte)?)
 }
 
-fn shape(byte: u8) -> GrayImage {
-    let plain = CaptchaBuilder::new().interference_lines(0).interference_ellipses(0).width(64).height(64);
-    let drawn = plain.text(char::from(byte).into()).build().image.to_rgb8();
-    // captcha-rs picks the colour of the ink, always less blue than its paper; only the share of ink matters here.
-    let blue = |x, y| drawn[(x, y)][2];
-    let depth = |x, y| f32::from(blue(0, 0).saturating_sub(blue(x, y)));
-    let full = (0..64 * 64).map(|at| depth(at % 64, at / 64)).fold(1.0, f32::max);
-    let ink = GrayImage::from_fn(64, 64, |x, y| Luma([(255.0 * depth(x, y) / full) as u8]));
-    let column = |x: &u32| (0..64).any(|y| ink[(*x, y)][0] > 63);
-    let (left, right) = ((1..63).find(column).unwrap_or(1), (1..63).rfind(column).unwrap_or(1));
-    // captcha-rs writes one character 32 pixels high, down to row 57; a blank rim makes the edges smooth.
-    imageops::crop_imm(&ink, left - 1, 23, right - left + 3, 37).to_image()
+/// A character as wide and high as its ink, with a blank rim that makes its edges smooth.
+fn shape(font: &FontRef<'_>, character: char) -> GrayImage {
+    let glyph = font.glyph_id(character).with_scale(FONT_SIZE);
+    let outline = font.outline_glyph(glyph).expect("the font has every character of the alphabet");
+    let bounds = outline.px_bounds();
+    let mut ink = GrayImage::new(bounds.width() as u32 + 2, bounds.height() as u32 + 2);
+    outline.draw(|x, y, share| ink.put_pixel(x + 1, y + 1, Luma([(255.0 * share.min(1.0)) as u8])));
+    ink
 }
 
 #[cfg(test)]

@@ -1,1 +1,129 @@
-//! To be written.
+//! Is a picture code a picture, good for one try and five minutes?
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+
+use crate::support::{Answer, MOBILE, TestApp, backends::Backends, on_every_backend};
+
+/// Asks for an SMS code with an answer to a picture.
+async fn send(app: &TestApp, mobile: &str, id: &str, text: &str) -> Answer {
+    app.get(&format!("/app/v1_0/sms/codes/{mobile}?image_code_id={id}&image_code={text}")).await
+}
+
+#[tokio::test]
+async fn a_picture_is_a_small_jpeg_that_no_cache_keeps() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    let mut texts = HashSet::new();
+    for _ in 0..20 {
+        let answer = app.get("/app/v1_0/image_codes/x").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), "image/jpeg");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.bytes[..3], [0xFF, 0xD8, 0xFF]);
+        assert!(answer.bytes.ends_with(&[0xFF, 0xD9]));
+        assert!((500..10 * 1024).contains(&answer.bytes.len()), "{} bytes", answer.bytes.len());
+        let text = app.picture_text("x").await;
+        assert_eq!(text.chars().count(), 4);
+        assert!(!text.contains(['0', 'o', 'O', '1', 'l', 'I', 'i']), "{text} has look-alikes");
+        texts.insert(text);
+    }
+    assert!(texts.len() >= 19, "{texts:?}");
+}
+
+#[tokio::test]
+async fn an_id_is_one_to_sixty_four_letters_digits_underscores_or_hyphens() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    for id in ["x", "0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10", "1700000000000", "_-_", &"x".repeat(64)] {
+        assert_eq!(app.get(&format!("/app/v1_0/image_codes/{id}")).await.status, 200, "{id}");
+    }
+    for id in [&"x".repeat(65), "a.b", "a%20b", "a%2Fb", "%E5%9B%BE", "a:b", "%00", "a%0A"] {
+        let body = app.get(&format!("/app/v1_0/image_codes/{id}")).await.expect_error(400, "request_invalid");
+        assert_eq!(body["fields"][0]["field"], "id", "{id}: {body}");
+        let body = send(&app, MOBILE, id, "abcd").await.expect_error(400, "request_invalid");
+        assert_eq!(body["fields"][0]["field"], "image_code_id", "{id}: {body}");
+    }
+    for id in ["%FF", "%"] {
+        app.get(&format!("/app/v1_0/image_codes/{id}")).await.expect_error(400, "request_invalid");
+    }
+    app.get("/app/v1_0/image_codes/").await.expect_error(404, "not_found");
+}
+
+on_every_backend! {
+    async fn a_picture_is_used_up_by_one_try_whatever_the_outcome(backends: Backends) {
+        let app = TestApp::start_with(backends, &["--image-code=always"]).await;
+        let text = app.picture("x").await;
+        send(&app, MOBILE, "x", "0000").await.expect_error(400, "image_code_invalid");
+        send(&app, MOBILE, "x", &text).await.expect_error(400, "image_code_expired");
+        let text = app.picture("x").await;
+        send(&app, MOBILE, "x", &text).await.expect(200);
+        send(&app, "13800138001", "x", &text).await.expect_error(400, "image_code_expired");
+        send(&app, "13800138001", "never-drawn", &text).await.expect_error(400, "image_code_expired");
+    }
+}
+
+on_every_backend! {
+    async fn upper_and_lower_case_are_one_and_spaces_around_do_not_matter(backends: Backends) {
+        let app = TestApp::start_with(backends, &["--image-code=always"]).await;
+        let text = app.picture("x").await;
+        send(&app, MOBILE, "x", &text.to_lowercase()).await.expect(200);
+        let text = app.picture("x").await;
+        send(&app, "13800138001", "x", &format!("%20{}%20", text.to_uppercase())).await.expect(200);
+    }
+}
+
+on_every_backend! {
+    async fn a_second_picture_under_an_id_replaces_the_first(backends: Backends) {
+        let app = TestApp::start_with(backends, &["--image-code=always"]).await;
+        let first = app.picture("x").await;
+        let mut second = app.picture("x").await;
+        while second == first {
+            second = app.picture("x").await;
+        }
+        let other = app.picture("other").await;
+        send(&app, MOBILE, "x", &first).await.expect_error(400, "image_code_invalid");
+        app.app.codes.put_image_code("x", &second, std::time::Duration::from_secs(300)).await.unwrap();
+        send(&app, MOBILE, "x", &second).await.expect(200);
+        send(&app, "13800138001", "other", &other).await.expect(200);
+    }
+}
+
+on_every_backend! {
+    async fn a_picture_is_good_for_five_minutes(backends: Backends) {
+        let app = TestApp::start_with(backends, &["--image-code=always"]).await;
+        app.get("/app/v1_0/image_codes/x").await;
+        app.get("/app/v1_0/image_codes/y").await;
+        let (x, y) = (app.picture_text("x").await, app.picture_text("y").await);
+        app.advance(298).await;
+        send(&app, MOBILE, "x", &x).await.expect(200);
+        app.advance(3).await;
+        send(&app, "13800138001", "y", &y).await.expect_error(400, "image_code_expired");
+    }
+}
+
+on_every_backend! {
+    async fn twenty_parallel_requests_use_a_picture_once(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        let text = app.picture("x").await;
+        let answers = join_all((0..20).map(|n| {
+            let path = format!("/api/v1.0/smscode/138001380{n:02}?text={text}&id=x");
+            let app = &app;
+            async move { app.get(&path).await.json()["errno"].as_i64().unwrap() }
+        }))
+        .await;
+        assert_eq!(answers.iter().filter(|errno| **errno == 0).count(), 1, "{answers:?}");
+        assert_eq!(answers.iter().filter(|errno| **errno == 4002).count(), 19, "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn length_and_lifetime_are_settings() {
+    let flags = ["--image-code=always", "--image-code-length=6", "--image-code-ttl=10"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    app.get("/app/v1_0/image_codes/x").await;
+    let drawn = app.app.codes.take_image_code("x").await.unwrap().unwrap();
+    assert_eq!(drawn.len(), 6);
+    app.get("/app/v1_0/image_codes/x").await;
+    app.advance(11).await;
+    assert!(app.app.codes.take_image_code("x").await.unwrap().is_none());
+}

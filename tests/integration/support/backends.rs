@@ -75,6 +75,18 @@ impl Stores {
         }
     }
 
+    /// How many rows does a table have?
+    pub async fn count(&self, table: &str) -> i64 {
+        let (url, sql) = (self.database_url(), AssertSqlSafe(format!("SELECT count(*) FROM {table}")));
+        if self.database.is_some() {
+            let mut connection = PgConnection::connect(&url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        } else {
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        }
+    }
+
     /// The key prefix and a client, where there is Redis.
     pub fn redis(&self) -> Option<&(Client, String)> {
         self.redis.as_ref()

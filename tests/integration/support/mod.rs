@@ -1,6 +1,8 @@
 //! What do the tests stand on? A whole service over real HTTP, on back ends of its own, with a clock that moves.
 
 pub mod backends;
+pub mod process;
+pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -74,6 +76,11 @@ impl Answer {
 
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The cookie that this sets, as a browser sends it back.
+    pub fn cookie(&self) -> &str {
+        self.header("set-cookie").split(';').next().unwrap()
     }
 }
 
@@ -187,6 +194,18 @@ impl TestApp {
         let text = self.app.codes.take_image_code(id).await.unwrap().expect("a picture code");
         self.app.codes.put_image_code(id, &text, ttl).await.unwrap();
         text
+    }
+
+    /// What the picture under an id says.
+    pub async fn picture_text(&self, id: &str) -> String {
+        let text = self.app.codes.take_image_code(id).await.unwrap().expect("a picture code");
+        self.app.codes.put_image_code(id, &text, Duration::from_secs(300)).await.unwrap();
+        text
+    }
+
+    /// Sends a request as a browser page does that knows no tokens, only cookies.
+    pub async fn send_with_cookie(&self, method: Method, path: &str, cookie: &str) -> Answer {
+        self.send(self.request(method, path).header("cookie", cookie)).await
     }
 
     /// Registers with a password, the classic way.
