@@ -128,6 +128,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     ));
     let login = Login {
         users: users.clone(),
+        codes: codes.clone(),
         sms_codes: sms_codes.clone(),
         passwords: Arc::new(Passwords::new(config.password_min_length.into())),
         sessions: sessions.clone(),

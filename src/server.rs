@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -95,15 +95,15 @@ fn connection(
     let addresses = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     let (local, remote) = addresses.ok()?;
     stream.set_nodelay(true).ok()?;
-    let serving = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(Guarded::new(stream, serving.clone()));
+    let turns = Arc::new(AtomicUsize::new(0));
+    let io = TokioIo::new(Guarded::new(stream, turns.clone()));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, serving) = (endpoint.clone(), serving.clone());
+        let (endpoint, turns) = (endpoint.clone(), turns.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
         async move {
-            serving.store(true, Ordering::Relaxed);
+            turns.fetch_add(1, Ordering::Relaxed);
             let response = endpoint.get_response((request, local, remote, Scheme::HTTP).into()).await;
-            serving.store(false, Ordering::Relaxed);
+            turns.fetch_add(1, Ordering::Relaxed);
             if response.extensions().get::<CloseConnection>().is_some() {
                 return Err(io::Error::from(io::ErrorKind::TimedOut));
             }
@@ -118,44 +118,37 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A connection that breaks when a header block does not arrive in time.
 struct Guarded {
     stream: TcpStream,
-    serving: Arc<AtomicBool>,
-    phase: Phase,
+    /// Odd while a request is being served; its body has a deadline of its own.
+    turns: Arc<AtomicUsize>,
+    seen: usize,
+    resting: bool,
     deadline: Pin<Box<Sleep>>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Phase {
-    /// Somebody connected, or has begun to send a header block.
-    Head,
-    /// A request is being served; its body has a deadline of its own.
-    Serving,
-    /// Between two requests.
-    Rest,
-}
-
 impl Guarded {
-    fn new(stream: TcpStream, serving: Arc<AtomicBool>) -> Self {
-        Self { stream, serving, phase: Phase::Head, deadline: Box::pin(tokio::time::sleep(HEAD)) }
+    fn new(stream: TcpStream, turns: Arc<AtomicUsize>) -> Self {
+        Self { stream, turns, seen: 0, resting: false, deadline: Box::pin(tokio::time::sleep(HEAD)) }
     }
 
-    fn enter(&mut self, phase: Phase, time: Duration) {
-        self.phase = phase;
-        self.deadline.as_mut().reset(Instant::now() + time);
+    fn wait(&mut self, resting: bool) {
+        self.resting = resting;
+        self.deadline.as_mut().reset(Instant::now() + if resting { REST } else { HEAD });
     }
 }
 
 impl AsyncRead for Guarded {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.serving.load(Ordering::Relaxed) {
-            self.phase = Phase::Serving;
+        let turns = self.turns.load(Ordering::Relaxed);
+        if turns % 2 == 1 {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
-        if self.phase == Phase::Serving {
-            self.enter(Phase::Rest, REST);
+        if turns != self.seen {
+            self.seen = turns;
+            self.wait(true);
         }
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            if self.phase == Phase::Rest {
-                self.enter(Phase::Head, HEAD);
+            if self.resting {
+                self.wait(false);
             }
             return Poll::Ready(read);
         }

@@ -8,7 +8,7 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
-    error::{ContentTypeError, ParseParamError, ParsePathError, ParseRequestPayloadError},
+    error::{ContentTypeError, ParseRequestPayloadError},
     types::ToJSON,
 };
 
@@ -129,7 +129,7 @@ impl Problem {
         } else if error.is::<ParseRequestPayloadError>() {
             let message = Text::new("请求体不是有效的 JSON 对象", "The request body is not a valid JSON object");
             Self { message: Some(message), ..ErrorCode::RequestInvalid.into() }
-        } else if error.is::<ParseParamError>() || error.is::<ParsePathError>() {
+        } else if error.status().is_client_error() {
             ErrorCode::RequestInvalid.into()
         } else {
             tracing::error!(%error, "a request failed");

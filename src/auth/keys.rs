@@ -293,8 +293,10 @@ fn key_files(directory: &Path) -> Result<Files, KeyError> {
     for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "pem") {
-            let metadata = fs::metadata(&path).map_err(|error| KeyError::Unreadable { path: path.clone(), error })?;
-            files.insert(path, (metadata.modified().ok(), metadata.len()));
+            // A link to nowhere is a broken file like any other: reading it tells.
+            let metadata = fs::metadata(&path).ok();
+            let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
+            files.insert(path, (modified, metadata.map_or(0, |metadata| metadata.len())));
         }
     }
     Ok(files)

@@ -19,7 +19,10 @@ use crate::{
         session::{Device, SignInMethod},
         user::{User, UserStatus},
     },
-    store::users::{NewUser, UserStore},
+    store::{
+        ephemeral::EphemeralStore,
+        users::{NewUser, UserStore},
+    },
 };
 
 /// Somebody who is signed in now.
@@ -35,6 +38,8 @@ pub struct SignedIn {
 pub struct Login {
     /// Where users are kept.
     pub users: Arc<dyn UserStore>,
+    /// Where limits are counted.
+    pub codes: Arc<dyn EphemeralStore>,
     /// Checks codes.
     pub sms_codes: Arc<SmsCodes>,
     /// Checks and hashes passwords.
@@ -97,6 +102,8 @@ impl Login {
         password: SecretString,
         device: Device,
     ) -> Result<SignedIn, Error> {
+        // Fail closed: nobody may guess while the store in which limits are counted is away.
+        self.codes.ping().await?;
         let user = self.users.user_by_mobile(mobile).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
         let verdict = self.passwords.verify(password, stored).await?;

@@ -1,1 +1,232 @@
-//! To be written.
+//! Does the log, at its most talkative, keep quiet about whom it serves and what they know?
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, KeysInterface},
+    types::{Builder, config::Config},
+};
+use phonepass::server;
+use poem::{Endpoint, Request, Response, Result, http::StatusCode};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::net::TcpListener;
+
+use crate::support::{
+    PASSWORD, Tokens,
+    process::{Process, until},
+    servers::{PASSWORD_IN_URL, Server},
+};
+
+const SECRET: &str = "c2hhcmVkIHNlY3JldCBzaGFyZWQgc2VjcmV0IDMyYiE=";
+const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const WEBHOOK_KEY: &str = "a-key-in-a-url";
+const TEST_CODE: &str = "24681357";
+const WRONG_PASSWORD: &str = "not the right secret";
+
+// Who sign in: by code, by password, by a fixed code.
+const ANNA: &str = "13812345670";
+const BERT: &str = "13812345671";
+const TESTER: &str = "13812345672";
+
+// Who meet faults: of the vendor, of Redis, of PostgreSQL.
+const CARL: &str = "13812345673";
+const DORA: &str = "13812345674";
+const EMIL: &str = "13812345675";
+
+/// The vendor behind the webhook, and so every phone.
+#[derive(Clone, Default)]
+struct Vendor {
+    codes: Arc<Mutex<Vec<String>>>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Vendor {
+    /// Starts to listen; returns the URL.
+    async fn listen(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/sms?key={WEBHOOK_KEY}", listener.local_addr().unwrap());
+        tokio::spawn(server::serve(listener, self.clone(), std::future::pending()));
+        url
+    }
+
+    /// Every code so far, the last one last.
+    fn codes(&self) -> Vec<String> {
+        self.codes.lock().unwrap().clone()
+    }
+
+    fn last_code(&self) -> String {
+        self.codes().pop().unwrap()
+    }
+}
+
+impl Endpoint for Vendor {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let message: Value = request.take_body().into_json().await?;
+        self.codes.lock().unwrap().push(message["code"].as_str().unwrap().to_owned());
+        let status = if self.fails.load(Ordering::Relaxed) { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+        Ok(Response::builder().status(status).finish())
+    }
+}
+
+/// Draws a picture and reads it where the service keeps it.
+async fn picture(process: &Process, redis: &Client) -> String {
+    assert_eq!(process.get("/api/v1.0/imagecode/a-picture").await.status, 200);
+    redis.get("phonepass:image_code:a-picture").await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_log_line_holds_a_mobile_a_code_a_token_a_password_or_a_secret() {
+    let (mut postgresql, mut redis_server) = (Server::postgresql().await, Server::redis().await);
+    let vendor = Vendor::default();
+    let webhook = vendor.listen().await;
+    let folder = tempfile::tempdir().unwrap();
+    let test_codes = format!("{TESTER}={TEST_CODE}");
+    let environment = [
+        ("LOG_LEVEL", "trace"),
+        ("LOG_FORMAT", "json"),
+        ("DATABASE_URL", postgresql.url.as_str()),
+        ("REDIS_URL", redis_server.url.as_str()),
+        ("SECRET_KEY", SECRET),
+        ("SMS_PROVIDER", "webhook"),
+        ("SMS_WEBHOOK_URL", webhook.as_str()),
+        ("SMS_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("SMS_TEST_CODES", test_codes.as_str()),
+        ("IMAGE_CODE", "never"),
+        ("SMS_RESEND_SECONDS", "0"),
+        // As long as they get: six digits or four letters would show up by chance, in a time or an id.
+        ("SMS_CODE_LENGTH", "8"),
+        ("IMAGE_CODE_LENGTH", "8"),
+        ("SHUTDOWN_DELAY", "0"),
+    ];
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    let redis: Client = Builder::from_config(Config::from_url(&redis_server.url).unwrap()).build().unwrap();
+    redis.init().await.unwrap();
+    let mut sessions = Vec::new();
+    let mut pictures = Vec::new();
+
+    // By code.
+    process.get(&format!("/app/v1_0/sms/codes/{ANNA}")).await.expect(200);
+    process.post("/app/v1_0/sms/codes", json!({ "mobile": ANNA, "purpose": "login" })).await.expect(200);
+    let code = vendor.last_code();
+    let wrong = if code == "13579246" { "13579247" } else { "13579246" };
+    process.sign_in_with(ANNA, wrong).await.expect_error(400, "sms_code_invalid");
+    let anna = Tokens::of(&process.sign_in_with(&format!("+86 {ANNA}"), &code).await.expect(201));
+    process.sign_in_with(ANNA, &code).await.expect_error(400, "sms_code_expired");
+    let refreshed = Tokens::of(&process.refresh(&anna.refresh).await.expect(201));
+    let user = |token: &str| process.request(Method::GET, "/app/v1_0/user").bearer_auth(token);
+    process.send(user(&refreshed.access)).await.expect(200);
+    process.send(user(&format!("{}x", anna.access))).await.expect_error(401, "token_invalid");
+    process.refresh(&format!("{}x", anna.refresh)).await.expect_error(401, "refresh_token_invalid");
+    sessions.extend([anna, refreshed.clone()]);
+    sessions.push(Tokens::of(&process.sign_in_with(TESTER, TEST_CODE).await.expect(201)));
+
+    // The classic way: the mobile is in the path.
+    for path in ["smscode", "sms_codes", "sms_code"] {
+        let text = picture(&process, &redis).await;
+        let query = format!("text={text}&id=a-picture&image_code={text}&image_code_id=a-picture");
+        process.get(&format!("/api/v1.0/{path}/{BERT}?{query}")).await.expect_errno(0);
+        pictures.push(text);
+    }
+    let text = picture(&process, &redis).await;
+    let body = json!({ "mobile": BERT, "image_code": text, "image_code_id": "a-picture" });
+    process.post("/passport/sms_code", body).await.expect_errno(0);
+    pictures.push(text);
+    process.get(&format!("/api/v1.0/smscode/{BERT}?text=wrong-text&id=a-picture")).await.expect_errno(4002);
+    let registration = |code: &str| json!({ "mobile": BERT, "sms_code": code, "password": PASSWORD });
+    process.post("/api/v1.0/users", registration(wrong)).await.expect_errno(4004);
+    let registered = process.post("/api/v1.0/users", registration(&vendor.last_code())).await.expect_errno(0);
+    sessions.push(Tokens::of(&registered));
+    for path in ["/api/v1.0/sessions", "/passport/login", "/app/v1_0/authorizations/password"] {
+        process.post(path, json!({ "mobile": BERT, "password": WRONG_PASSWORD })).await;
+        let right = process.post(path, json!({ "mobile": BERT, "password": PASSWORD })).await;
+        sessions.push(Tokens::of(&right.json()));
+    }
+    let cookie = format!("phonepass_session={}", sessions.last().unwrap().access);
+    let request = process.request(Method::GET, "/api/v1.0/session").header("cookie", cookie);
+    process.send(request).await.expect_errno(0);
+
+    // What makes no sense.
+    for path in ["/app/v1_0/authorizations", "/api/v1.0/users", "/passport/login"] {
+        let broken = format!(r#"{{"mobile":"{ANNA}","code":"{code}","password":"{PASSWORD}""#);
+        let request = process.request(Method::POST, path).header("content-type", "application/json");
+        process.send(request.body(broken)).await;
+        process.post(path, json!([ANNA, code, PASSWORD])).await;
+        process.post(path, json!({ "mobile": [ANNA], "code": { "code": code }, "password": 1 })).await;
+    }
+    process.get(&format!("/app/v1_0/users/{ANNA}?code={code}&token={}", refreshed.access)).await.expect(404);
+    process.post(&format!("/app/v1_0/sms/codes/{ANNA}"), json!({})).await.expect(405);
+    process.get(&format!("/app/v1_0/sms/codes/{ANNA}%FF{code}")).await;
+
+    // Faults: of the vendor, ...
+    vendor.fails.store(true, Ordering::Relaxed);
+    process.get(&format!("/app/v1_0/sms/codes/{CARL}")).await.expect_error(502, "sms_send_failed");
+    vendor.fails.store(false, Ordering::Relaxed);
+    // ... of Redis, which finds something else where a code should be, and is gone, ...
+    let _: () = redis.set(format!("phonepass:sms_code:login:{DORA}"), "no hash", None, None, false).await.unwrap();
+    process.sign_in_with(DORA, wrong).await.expect_error(503, "unavailable");
+    redis_server.stop();
+    process.get(&format!("/app/v1_0/sms/codes/{DORA}")).await.expect_error(503, "unavailable");
+    process.sign_in_with(DORA, wrong).await.expect_error(503, "unavailable");
+    redis_server.start().await;
+    // ... and of PostgreSQL, whose messages can quote a whole row, and which is gone, too.
+    let mut connection = PgConnection::connect(&postgresql.url).await.unwrap();
+    connection.execute("ALTER TABLE users ADD CHECK (mobile NOT LIKE '13812345675%')").await.unwrap();
+    connection.close().await.unwrap();
+    until("Redis is found again", Duration::from_secs(10), async || {
+        process.get(&format!("/app/v1_0/sms/codes/{EMIL}")).await.status == 200
+    })
+    .await;
+    process.sign_in_with(EMIL, &vendor.last_code()).await.expect_error(503, "unavailable");
+    postgresql.stop();
+    process.sign_in_with(EMIL, &vendor.last_code()).await.expect_error(503, "unavailable");
+    process.refresh(&refreshed.refresh).await.expect_error(503, "unavailable");
+    process.post("/passport/login", json!({ "mobile": BERT, "password": PASSWORD })).await.expect_errno(4001);
+    postgresql.start().await;
+
+    let sign_out = process.request(Method::DELETE, "/app/v1_0/authorizations").bearer_auth(&refreshed.access);
+    process.send(sign_out).await.expect(204);
+    process.send(user(&refreshed.access)).await.expect_error(401, "session_revoked");
+    process.running.signal("TERM");
+    let finished = process.finished().await;
+    finished.expect_success();
+
+    let lines: Vec<Value> = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let served = |operation: &str| {
+        let of_operation = |line: &&Value| line["message"] == "request served" && line["operation"] == operation;
+        lines.iter().filter(of_operation).count()
+    };
+    assert_eq!(served("ihome_send_smscode"), 2, "{}", finished.stderr);
+    assert!(served("sign_in_with_sms_code") > 8 && served("refresh_token") == 3, "{}", finished.stderr);
+    let faults =
+        ["an SMS was not sent", "a request could not be served", "ended sessions are not known for the moment"];
+    for fault in faults {
+        assert!(lines.iter().any(|line| line["message"] == fault), "{fault}: {}", finished.stderr);
+    }
+    assert!(lines.iter().any(|line| line["mobile"] == "138****5673"), "{}", finished.stderr);
+
+    let mut private = [ANNA, BERT, TESTER, CARL, DORA, EMIL].map(str::to_owned).to_vec();
+    private.extend([PASSWORD, WRONG_PASSWORD, SECRET, WEBHOOK_SECRET, WEBHOOK_KEY, PASSWORD_IN_URL].map(str::to_owned));
+    private.extend([wrong, TEST_CODE].map(str::to_owned));
+    private.extend(vendor.codes().into_iter().chain(pictures));
+    for tokens in sessions {
+        // Without one part, a token is no less private.
+        private.extend(tokens.access.split('.').skip(1).map(str::to_owned));
+        private.push(tokens.refresh.trim_start_matches("rt_").to_owned());
+    }
+    let log = format!("{}{}", finished.stdout, finished.stderr).to_lowercase();
+    for word in private {
+        let line = log.lines().find(|line| line.contains(&word.to_lowercase()));
+        assert!(line.is_none(), "{word} is in the log: {}", line.unwrap_or_default());
+    }
+}

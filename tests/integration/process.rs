@@ -133,7 +133,7 @@ async fn flags_win_over_the_environment_and_the_environment_over_dot_env() {
 async fn help_lists_every_variable() {
     let folder = tempfile::tempdir().unwrap();
     let finished = Process::run(folder.path(), &[("SECRET_KEY", SECRET)], &["--help"]).await;
-    let help = finished.expect_success();
+    let help = finished.expect_success().replace('"', "");
     for (name, default) in variables() {
         assert!(help.contains(&format!("[env: {name}")), "{name} is missing:\n{help}");
         let shown = default.is_none_or(|default| help.contains(&format!("[default: {default}]")));

@@ -31,11 +31,11 @@ use tokio::net::TcpListener;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "a-yuntongxun-token";
 
-struct Received {
+pub struct Received {
     path: String,
     query: String,
     headers: HeaderMap,
-    body: String,
+    pub body: String,
 }
 
 impl Received {
@@ -49,7 +49,7 @@ impl Received {
 }
 
 #[derive(Clone, Default)]
-struct StandIn {
+pub struct StandIn {
     answers: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
     received: Arc<Mutex<Vec<Received>>>,
 }
@@ -57,7 +57,7 @@ struct StandIn {
 impl StandIn {
     /// Hangs up on the first `hang_ups` connections, then gives the answers in turn, then leaves callers waiting.
     /// Returns its base URL, too.
-    async fn start(hang_ups: usize, answers: &[(u16, &'static str)]) -> (Self, String) {
+    pub async fn start(hang_ups: usize, answers: &[(u16, &'static str)]) -> (Self, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let stand_in = Self::default();
@@ -72,7 +72,7 @@ impl StandIn {
         (stand_in, url)
     }
 
-    fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<Received> {
         std::mem::take(&mut *self.received.lock().unwrap())
     }
 }

@@ -22,7 +22,7 @@ use crate::{
 const STORE: &str = "postgresql";
 
 /// A connection that rested longer than this is tried before it is used: the server may have been restarted.
-const REST: std::time::Duration = std::time::Duration::from_secs(1);
+const REST: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// The store on PostgreSQL. Clones share the pool.
 #[derive(Clone)]
