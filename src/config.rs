@@ -497,7 +497,7 @@ fn parse_origin(text: &str) -> Result<String, String> {
 fn parse_network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| "expected networks such as 10.0.0.0/8 with commas between".to_owned())
+    network.map_err(|_| "expected addresses or networks such as 10.0.0.0/8 with commas between".to_owned())
 }
 
 fn parse_database_url(text: &str) -> Result<String, String> {

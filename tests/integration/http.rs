@@ -549,13 +549,3 @@ async fn a_connection_may_rest_between_requests_but_not_within_one() {
     let seconds = seconds_until_closed(&mut stream).await;
     assert!((9.9..11.0).contains(&seconds), "{seconds} s");
 }
-
-#[tokio::test]
-async fn half_a_request_behind_a_whole_one_has_ten_seconds_too() {
-    let app = start_in_paused_time().await;
-    let mut stream = connect(&app).await;
-    stream.write_all(&[HEALTH, &HEALTH[..10]].concat()).await.unwrap();
-    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 "));
-    let seconds = seconds_until_closed(&mut stream).await;
-    assert!(seconds < 11.0, "{seconds} s");
-}
