@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::{
         image_code::{ImageCodeId, PictureAnswer},
-        sms_code::{Code, SmsCodes},
+        sms_code::{Code, ImageCodePolicy, SmsCodes},
     },
     model::{mobile::Mobile, purpose::Purpose},
 };
@@ -180,13 +180,14 @@ impl Form {
         Some(PictureAnswer { id: id?, text: text?.trim().to_owned() })
     }
 
-    /// The answer to a picture, if there is one.
+    /// The answer to a picture, if there is one; not even looked at where none is ever asked for.
     pub fn optional_picture(
         &mut self,
+        policy: ImageCodePolicy,
         id: OptionalField<ImageCodeIdKind>,
         text: OptionalField<ImageCodeKind>,
     ) -> Option<PictureAnswer> {
-        if id.0.is_none() && text.0.is_none() {
+        if policy == ImageCodePolicy::Never || (id.0.is_none() && text.0.is_none()) {
             return None;
         }
         self.picture("image_code_id", id, "image_code", text)

@@ -84,7 +84,11 @@ impl SmsCodes {
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
-        let picture = form.optional_picture(Field::from_text(image_code_id.0), Field::from_text(image_code.0));
+        let picture = form.optional_picture(
+            self.0.sms_codes.settings().image_code,
+            Field::from_text(image_code_id.0),
+            Field::from_text(image_code.0),
+        );
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
         self.send(mobile, Purpose::Login, None, picture).await
     }
@@ -104,7 +108,8 @@ impl SmsCodes {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let purpose = form.purpose("purpose", body.0.purpose);
-        let picture = form.optional_picture(body.0.image_code_id, body.0.image_code);
+        let picture =
+            form.optional_picture(self.0.sms_codes.settings().image_code, body.0.image_code_id, body.0.image_code);
         let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
             return Err(form.problem().into());
         };

@@ -18,7 +18,11 @@ impl Cores {
     /// So many may wait for each core; the next one is turned away.
     pub fn new(name: &'static str, queue_per_core: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { name, running: Arc::new(Semaphore::new(cores)), places: Semaphore::new(cores * (1 + queue_per_core)) }
+        Self {
+            name,
+            running: Arc::new(Semaphore::new(cores)),
+            places: Semaphore::new((cores * (1 + queue_per_core)).max(256)),
+        }
     }
 
     /// Runs the work when its turn comes.
