@@ -21,7 +21,9 @@ pub fn init(format: Option<LogFormat>, level: LogLevel) {
     // Libraries print what they handle, keys and headers with numbers and tokens included: never below a warning.
     let targets =
         Targets::new().with_target("phonepass", level).with_default(level.min(LevelFilter::from(Level::WARN)));
-    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
+    // For the whole registry, not for the one layer: a library that asks whether it may log would else, by its
+    // question, have the layer drop the next line of the same thread.
+    tracing_subscriber::registry().with(targets).with(lines).init();
 }
 
 fn filter(level: LogLevel) -> LevelFilter {

@@ -220,7 +220,12 @@ impl UserStore for Sqlite {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        sqlx::migrate!("migrations/sqlite").run(&self.writer).await.map_err(|error| StoreError::new(STORE, error))
+        let failed = |error: sqlx::Error| StoreError::new(STORE, error);
+        // sqlx locks PostgreSQL while it migrates, but not SQLite.
+        let mut transaction = self.write().await.map_err(failed)?;
+        let migrations = sqlx::migrate!("migrations/sqlite");
+        migrations.run_direct(None, &mut *transaction, false).await.map_err(|error| StoreError::new(STORE, error))?;
+        transaction.commit().await.map_err(failed)
     }
 
     fn name(&self) -> &'static str {
