@@ -16,9 +16,10 @@ use crate::{
     auth::{
         Auth,
         access_token::AccessTokens,
-        clock::Clock,
+        account::Account,
         image_code::ImageCodes,
         keys::{Algorithm, KeyError, Keys},
+        limits::{LimitSettings, Limits},
         login::Login,
         master_key::MasterKey,
         password::Passwords,
@@ -27,10 +28,11 @@ use crate::{
         sessions::Sessions,
         sms_code::{SmsCodeSettings, SmsCodes},
     },
+    clock::Clock,
     config::{Config, SmsProviderName},
     model::session::Lifetime,
     private_file,
-    sms::{self, Console, Outbox, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount},
+    sms::{self, Console, Failover, Outbox, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount},
     store::{
         StoreError,
         ephemeral::{self, EphemeralStore},
@@ -118,25 +120,35 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         clock: clock.clone(),
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
+    let limits = Arc::new(Limits { codes: codes.clone(), settings: limit_settings(config), clock: clock.clone() });
     let sms_codes = Arc::new(SmsCodes::new(
         codes.clone(),
         users.clone(),
         image_codes.clone(),
         provider,
+        limits.clone(),
         &master,
         sms_code_settings(config),
     ));
+    let passwords = Arc::new(Passwords::new(config.password_min_length.into()));
     let login = Login {
         users: users.clone(),
-        codes: codes.clone(),
+        limits: limits.clone(),
         sms_codes: sms_codes.clone(),
-        passwords: Arc::new(Passwords::new(config.password_min_length.into())),
+        passwords: passwords.clone(),
+        sessions: sessions.clone(),
+    };
+    let account = Account {
+        users: users.clone(),
+        sms_codes: sms_codes.clone(),
+        passwords,
+        limits: limits.clone(),
         sessions: sessions.clone(),
     };
 
     let stopping = Arc::new(AtomicBool::new(false));
     let parts = api::Parts {
-        auth: Auth { image_codes, sms_codes, login, sessions },
+        auth: Auth { image_codes, sms_codes, login, sessions, account, limits },
         keys: keys.clone(),
         readiness: api::Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() },
         outbox: outbox.clone(),
@@ -214,17 +226,31 @@ async fn check_fingerprint(
 }
 
 fn sms_provider(config: &Config, clock: &Clock) -> Result<(Arc<dyn SmsProvider>, Option<Outbox>), StartError> {
+    let names = &config.sms_provider;
+    let outbox = Outbox::default();
+    let vendors = names.iter().map(|name| Ok((name.as_str(), sms_vendor(*name, config, clock, &outbox)?)));
+    let vendors = vendors.collect::<Result<Vec<_>, StartError>>()?;
+    let provider = match vendors.as_slice() {
+        [(_, only)] => only.clone(),
+        _ => Arc::new(Failover::new(vendors, clock.clone())),
+    };
+    Ok((provider, names.contains(&SmsProviderName::Console).then_some(outbox)))
+}
+
+fn sms_vendor(
+    name: SmsProviderName,
+    config: &Config,
+    clock: &Clock,
+    outbox: &Outbox,
+) -> Result<Arc<dyn SmsProvider>, StartError> {
     let missing = |name: &str| StartError::Config(format!("{name} is not set"));
-    Ok(match config.sms_provider {
-        SmsProviderName::Console => {
-            let outbox = Outbox::default();
-            (Arc::new(Console::new(outbox.clone(), clock.clone())), Some(outbox))
-        }
+    Ok(match name {
+        SmsProviderName::Console => Arc::new(Console::new(outbox.clone(), clock.clone())),
         SmsProviderName::Webhook => {
             let url = config.sms_webhook_url.clone().ok_or_else(|| missing("SMS_WEBHOOK_URL"))?;
             let webhook = Webhook::new(sms::http_client(), url, config.sms_webhook_secret.clone(), clock.clone());
             let webhook = webhook.map_err(|error| StartError::Config(format!("SMS_WEBHOOK_SECRET: {error}")))?;
-            (Arc::new(webhook), None)
+            Arc::new(webhook)
         }
         SmsProviderName::Yuntongxun => {
             let account = YuntongxunAccount {
@@ -234,7 +260,7 @@ fn sms_provider(config: &Config, clock: &Clock) -> Result<(Arc<dyn SmsProvider>,
                 app_id: config.yuntongxun_app_id.clone().ok_or_else(|| missing("YUNTONGXUN_APP_ID"))?,
                 template_id: config.yuntongxun_template_id.clone().ok_or_else(|| missing("YUNTONGXUN_TEMPLATE_ID"))?,
             };
-            (Arc::new(Yuntongxun::new(sms::http_client(), account, clock.clone())), None)
+            Arc::new(Yuntongxun::new(sms::http_client(), account, clock.clone()))
         }
     })
 }
@@ -244,11 +270,21 @@ fn sms_code_settings(config: &Config) -> SmsCodeSettings {
         ttl: config.sms_code_ttl,
         length: config.sms_code_length.into(),
         max_attempts: config.sms_code_max_attempts,
-        resend_gap: config.sms_resend_seconds,
         test_codes: config.test_codes(),
         image_code: config.image_code,
         text: config.sms_text.clone(),
         text_domain: config.sms_text_domain.clone(),
+    }
+}
+
+fn limit_settings(config: &Config) -> LimitSettings {
+    LimitSettings {
+        resend_gap: config.sms_resend_seconds,
+        sms_per_mobile_per_day: config.sms_per_mobile_per_day,
+        sms_per_ip_per_hour: config.sms_per_ip_per_hour,
+        sms_total_per_hour: config.sms_total_per_hour,
+        verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
+        requests_per_ip_per_minute: config.requests_per_ip_per_minute,
     }
 }
 

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
 use ipnet::IpNet;
 use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{
-    auth::{keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
+    auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
     model::mobile::Mobile,
 };
 
@@ -47,6 +48,9 @@ pub enum Command {
     /// Make or list signing keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show, disable, delete, list or import users
+    #[command(subcommand)]
+    Users(UsersCommand),
 }
 
 /// What to do with signing keys.
@@ -56,6 +60,61 @@ pub enum KeysCommand {
     Generate,
     /// List the keys in JWT_KEYS_DIR; the last of JWT_ALG signs
     List,
+}
+
+/// What to do with users.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UsersCommand {
+    /// Show a user
+    Show {
+        /// Mobile number
+        #[arg(value_parser = parse_mobile)]
+        mobile: Mobile,
+    },
+    /// End a user's sessions, and refuse them from now on
+    Disable(ChosenUser),
+    /// Let a disabled user sign in again
+    Enable(ChosenUser),
+    /// End a user's sessions
+    SignOut(ChosenUser),
+    /// Forget who a user was and free the number, as when users delete their accounts themselves
+    Delete(ChosenUser),
+    /// Print the users in the order in which they came here
+    List {
+        /// Only those who registered at this time or later, such as 2026-01-31 or 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME", value_parser = parse_point_in_time)]
+        created_after: Option<DateTime<Utc>>,
+        /// How to print them
+        #[arg(long, value_name = "FORMAT", default_value = "table", value_enum)]
+        format: ListFormat,
+    },
+    /// Take over users of another service, with their passwords
+    Import {
+        /// A CSV file with the columns mobile, name, password_hash, created_at; - for standard input
+        file: PathBuf,
+    },
+}
+
+/// The user that a command changes.
+#[derive(Clone, Debug, Args)]
+pub struct ChosenUser {
+    /// Mobile number
+    #[arg(value_parser = parse_mobile)]
+    pub mobile: Mobile,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// How a list looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Table,
+    /// One array
+    Json,
+    /// With a line that names the columns
+    Csv,
 }
 
 /// The settings.
@@ -134,9 +193,10 @@ pub struct Config {
     #[arg(long, env, value_name = "SECONDS", default_value = "7776000", value_parser = parse_seconds)]
     pub session_max_age: Duration,
 
-    /// Who delivers codes
-    #[arg(long, env, value_name = "NAME", default_value = "console", value_enum)]
-    pub sms_provider: SmsProviderName,
+    /// Who delivers codes: console, webhook or yuntongxun; with commas between, each is tried when the one before fails
+    // For a mere `Vec` clap parses each name by itself, and a repeated one goes unseen.
+    #[arg(long, env, value_name = "NAMES", default_value = "console", value_parser = parse_sms_providers)]
+    pub sms_provider: std::vec::Vec<SmsProviderName>,
 
     /// What a message says, for providers that take a text
     #[arg(
@@ -201,6 +261,27 @@ pub struct Config {
     /// Gap between two messages to a mobile
     #[arg(long, env, value_name = "SECONDS", default_value = "60", value_parser = parse_seconds_or_none)]
     pub sms_resend_seconds: Duration,
+
+    /// Messages to a mobile within a day; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "10", value_parser = parse_limit)]
+    pub sms_per_mobile_per_day: u32,
+
+    /// Messages asked for from an address (in IPv6: a /64) within an hour; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "30", value_parser = parse_limit)]
+    pub sms_per_ip_per_hour: u32,
+
+    /// Messages in all within an hour; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "0", value_parser = parse_limit)]
+    pub sms_total_per_hour: u32,
+
+    /// Wrong guesses at the codes of a mobile, and as many at its password, from an address within an hour, and five
+    /// times as many from all addresses; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "20", value_parser = parse_limit)]
+    pub verify_per_mobile_per_hour: u32,
+
+    /// Requests from an address within a minute; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "0", value_parser = parse_limit)]
+    pub requests_per_ip_per_minute: u32,
 
     /// Mobiles with a fixed code, as 13600000000=246810 with commas between [default: none]
     #[arg(long, env, value_name = "PAIRS", value_delimiter = ',', hide_env_values = true)]
@@ -267,22 +348,26 @@ impl Config {
         self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()
     }
 
-    /// What no single setting can tell: which settings need each other.
-    fn contradictions(&self) -> Vec<String> {
-        let needed: &[(&str, bool)] = match self.sms_provider {
-            SmsProviderName::Console => &[],
-            SmsProviderName::Webhook => &[("SMS_WEBHOOK_URL", self.sms_webhook_url.is_some())],
-            SmsProviderName::Yuntongxun => &[
+    /// The settings without which a provider cannot work, and whether they are given.
+    fn needed_by(&self, provider: SmsProviderName) -> Vec<(&'static str, bool)> {
+        match provider {
+            SmsProviderName::Console => vec![],
+            SmsProviderName::Webhook => vec![("SMS_WEBHOOK_URL", self.sms_webhook_url.is_some())],
+            SmsProviderName::Yuntongxun => vec![
                 ("YUNTONGXUN_ACCOUNT_SID", self.yuntongxun_account_sid.is_some()),
                 ("YUNTONGXUN_AUTH_TOKEN", self.yuntongxun_auth_token.is_some()),
                 ("YUNTONGXUN_APP_ID", self.yuntongxun_app_id.is_some()),
                 ("YUNTONGXUN_TEMPLATE_ID", self.yuntongxun_template_id.is_some()),
             ],
-        };
-        let missing = needed
-            .iter()
-            .filter(|(_, given)| !given)
-            .map(|(name, _)| format!("{name} is not set: SMS_PROVIDER={} needs it", self.sms_provider.as_str()));
+        }
+    }
+
+    /// What no single setting can tell: which settings need each other.
+    fn contradictions(&self) -> Vec<String> {
+        let missing = self.sms_provider.iter().flat_map(|provider| {
+            let missing = self.needed_by(*provider).into_iter().filter(|(_, given)| !given);
+            missing.map(|(name, _)| format!("{name} is not set: {} in SMS_PROVIDER needs it", provider.as_str()))
+        });
         let length = usize::from(self.sms_code_length);
         let misfits = self.sms_test_codes.iter().filter(|test| test.code.len() != length).map(|test| {
             format!("SMS_TEST_CODES: the code of {} must have {length} digits, as SMS_CODE_LENGTH says", test.mobile)
@@ -303,7 +388,8 @@ pub enum SmsProviderName {
 }
 
 impl SmsProviderName {
-    fn as_str(self) -> &'static str {
+    /// The name as in `SMS_PROVIDER`.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Console => "console",
             Self::Webhook => "webhook",
@@ -471,6 +557,14 @@ fn accepted(error: &clap::Error, arg: &clap::Arg) -> String {
     }
 }
 
+fn parse_mobile(text: &str) -> Result<Mobile, String> {
+    Mobile::parse(text).ok_or_else(|| "expected a mobile number of mainland China".to_owned())
+}
+
+fn parse_point_in_time(text: &str) -> Result<DateTime<Utc>, String> {
+    parse_time(text).ok_or_else(|| "expected a time such as 2026-01-31 or 2026-01-31T12:00:00Z".to_owned())
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     parse_seconds_or_none(text).and_then(|time| {
         if time.is_zero() { Err("expected a number of seconds from 1 on".to_owned()) } else { Ok(time) }
@@ -480,6 +574,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
 fn parse_seconds_or_none(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds: &u32| *seconds <= 10 * 365 * 24 * 3600);
     seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+/// What is within a window is kept one by one: a limit has to be one that memory can hold.
+fn parse_limit(text: &str) -> Result<u32, String> {
+    let limit = text.parse().ok().filter(|limit: &u32| *limit <= 1_000_000);
+    limit.ok_or_else(|| "expected a number from 0 (none) to 1000000".to_owned())
 }
 
 fn parse_http_url(text: &str) -> Result<Url, String> {
@@ -515,6 +615,21 @@ fn parse_redis_url(text: &str) -> Result<String, String> {
 fn parse_secret_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::from_base64(text)
         .ok_or_else(|| "expected 32 bytes in base64, as from `openssl rand -base64 32`".to_owned())
+}
+
+fn parse_sms_providers(text: &str) -> Result<Vec<SmsProviderName>, String> {
+    let mut providers = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let provider = SmsProviderName::from_str(name, false).map_err(|_| {
+            let names: Vec<_> = SmsProviderName::value_variants().iter().map(|known| known.as_str()).collect();
+            format!("expected {}, or several of them with commas between", names.join(", "))
+        })?;
+        if providers.contains(&provider) {
+            return Err(format!("{name} is listed twice"));
+        }
+        providers.push(provider);
+    }
+    Ok(providers)
 }
 
 fn parse_sms_text(text: &str) -> Result<String, String> {

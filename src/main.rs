@@ -1,12 +1,16 @@
 //! The commands.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to whoever runs them")]
+#![expect(clippy::print_stderr, reason = "commands talk to whoever runs them")]
+
+mod commands;
 
 use std::{process::ExitCode, sync::atomic::Ordering};
 
+use commands::{CommandError, print, users};
 use phonepass::{
     api,
     app::{self, App, StartError},
-    auth::{clock::Clock, keys},
+    auth::keys,
+    clock::Clock,
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
     server, telemetry,
 };
@@ -32,43 +36,38 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime needs no more than threads");
     match runtime.block_on(run(cli.command.unwrap_or_default(), &cli.config)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(CommandError::ReaderGone) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             match error {
-                StartError::Config(_) => WRONG_SETTINGS.into(),
-                StartError::Store(_) | StartError::Io(_) => ExitCode::FAILURE,
+                CommandError::Start(StartError::Config(_)) => WRONG_SETTINGS.into(),
+                _ => ExitCode::FAILURE,
             }
         }
     }
 }
 
-async fn run(command: Command, config: &Config) -> Result<(), StartError> {
+async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
     match command {
         Command::Serve => {
             telemetry::init(config.log_format, config.log_level);
-            serve(config).await
+            Ok(serve(config).await?)
         }
         Command::Migrate => {
             app::open_database(config).await?;
-            println!("The schema is up to date.");
-            Ok(())
+            print("The schema is up to date.\n")
         }
-        Command::Openapi => {
-            print!("{}", api::print(&app::document(config).await?));
-            Ok(())
-        }
+        Command::Openapi => print(api::print(&app::document(config).await?)),
         Command::Keys(KeysCommand::Generate) => {
             let path = keys::generate(config.jwt_alg, &config.jwt_keys_dir(), Clock::system().now())
                 .map_err(|error| StartError::Io(error.to_string()))?;
-            println!("{}", path.display());
-            Ok(())
+            print(format_args!("{}\n", path.display()))
         }
         Command::Keys(KeysCommand::List) => {
-            for (kid, algorithm) in keys::list(&config.jwt_keys_dir())? {
-                println!("{kid} {algorithm}");
-            }
-            Ok(())
+            let keys = keys::list(&config.jwt_keys_dir()).map_err(StartError::from)?;
+            keys.iter().try_for_each(|(kid, algorithm)| print(format_args!("{kid} {algorithm}\n")))
         }
+        Command::Users(command) => users::run(&command, config).await,
     }
 }
 
@@ -95,10 +94,14 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 /// Tells a newcomer where everything is.
 fn greet(config: &Config) {
     let url = config.public_url();
-    println!("Phonepass listens on http://{}", config.http_addr);
-    println!("  Swagger UI  {url}/docs");
-    if config.sms_provider == SmsProviderName::Console {
-        println!("  SMS page    {url}/dev/sms (SMS_PROVIDER=console: for development)");
-    }
-    println!("  Data        {}", config.data_dir.display());
+    let sms_page = if config.sms_provider.contains(&SmsProviderName::Console) {
+        format!("  SMS page    {url}/dev/sms (console in SMS_PROVIDER: for development)\n")
+    } else {
+        String::new()
+    };
+    let (address, data) = (config.http_addr, config.data_dir.display());
+    // A service serves, whether or not somebody reads this.
+    let _ = print(format_args!(
+        "Phonepass listens on http://{address}\n  Swagger UI  {url}/docs\n{sms_page}  Data        {data}\n"
+    ));
 }

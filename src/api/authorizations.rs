@@ -1,7 +1,7 @@
 //! Signing in, refreshing and signing out: `/app/v1_0/authorizations`.
 
 use poem::Result;
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Header, payload::Json};
 
 use super::{
     Section,
@@ -121,13 +121,20 @@ impl Authorizations {
     async fn sign_in_with_sms_code(
         &self,
         context: &RequestContext,
+        /// A UUID that the client makes up for this sign-in. Sent again with the same mobile and code within a minute,
+        /// it brings the same session: after an answer that got lost.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         body: Json<CodeSignIn>,
     ) -> Result<Created, Failure<SignInWithCode>> {
         let mut form = Form::new(context.family);
+        let key = form.idempotency_key("Idempotency-Key", idempotency_key.0);
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
-        let (Some(mobile), Some(code)) = (mobile, code) else { return Err(form.problem().into()) };
-        let signed_in = self.0.login.with_code(mobile, code, context.device()).await?;
+        let (Some(mobile), Some(code), true) = (mobile, code, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let signed_in = self.0.login.with_code(mobile, code, key, context.origin()).await?;
         Ok(signed_in.tokens.into())
     }
 
@@ -145,7 +152,7 @@ impl Authorizations {
         let mobile = form.mobile("mobile", body.0.mobile);
         let password = form.password("password", body.0.password);
         let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.0.login.with_password(&mobile, password, context.device()).await?;
+        let signed_in = self.0.login.with_password(mobile, password, context.origin()).await?;
         Ok(signed_in.tokens.into())
     }
 
@@ -155,16 +162,16 @@ impl Authorizations {
     /// one. If the answer gets lost, the same refresh token may be sent again until its successor is used; a token
     /// older than that ends the session.
     #[oai(path = "/", method = "put", operation_id = "refresh_token")]
-    async fn refresh_token(&self, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
-        Ok(self.0.sessions.refresh(&token.0).await?.into())
+    async fn refresh_token(&self, context: &RequestContext, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
+        Ok(self.0.sessions.refresh(&token.0, &context.origin()).await?.into())
     }
 
     /// Sign out
     ///
     /// Ends this session: its access token and its refresh token are refused from now on.
     #[oai(path = "/", method = "delete", operation_id = "sign_out")]
-    async fn sign_out(&self, caller: SignedIn) -> Result<Ended, Failure<SignOut>> {
-        self.0.sessions.sign_out(caller.0).await?;
+    async fn sign_out(&self, context: &RequestContext, caller: SignedIn) -> Result<Ended, Failure<SignOut>> {
+        self.0.sessions.sign_out(caller.0, &context.origin()).await?;
         Ok(Ended::Ended)
     }
 }

@@ -147,7 +147,7 @@ impl Classic {
         let mobile = form.mobile("mobile", mobile);
         let picture = form.picture(id_name, id, text_name, text);
         let (Some(mobile), Some(picture)) = (mobile, picture) else { return Err(form.problem().into()) };
-        self.auth.sms_codes.send_classic(mobile, &picture).await.map_err(Problem::from)?;
+        self.auth.sms_codes.send_classic(mobile, &picture, context.origin()).await.map_err(Problem::from)?;
         Ok(success(context.language.choose("发送成功", "Sent"), None))
     }
 
@@ -170,7 +170,7 @@ impl Classic {
         let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let registered = self.auth.login.register(mobile, code, password, context.device()).await;
+        let registered = self.auth.login.register(mobile, code, password, context.origin()).await;
         Ok(self.signed_in(registered.map_err(Problem::from)?, context.language.choose("注册成功", "Registered")))
     }
 
@@ -180,13 +180,13 @@ impl Classic {
         let mobile = form.mobile("mobile", body.mobile);
         let password = form.password("password", body.password);
         let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.auth.login.with_password(&mobile, password, context.device()).await;
+        let signed_in = self.auth.login.with_password(mobile, password, context.origin()).await;
         Ok(self.signed_in(signed_in.map_err(Problem::from)?, context.language.choose("登录成功", "Signed in")))
     }
 
     /// Ends the session.
-    pub async fn sign_out(&self, caller: Identity) -> Result<SignedOut> {
-        self.auth.sessions.sign_out(caller).await.map_err(Problem::from)?;
+    pub async fn sign_out(&self, context: &RequestContext, caller: Identity) -> Result<SignedOut> {
+        self.auth.sessions.sign_out(caller, &context.origin()).await.map_err(Problem::from)?;
         Ok(SignedOut::Ok(success("OK", None), self.set_cookie("", 0)))
     }
 

@@ -6,7 +6,7 @@ use poem::{FromRequest, Request, RequestBody, Result, http::header};
 use uuid::Uuid;
 
 use super::{client_ip::TrustedProxies, language::Language};
-use crate::model::session::Device;
+use crate::model::origin::Origin;
 
 /// Whose envelope an answer wears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +61,9 @@ impl RequestContext {
         }
     }
 
-    /// Where a sign-in comes from.
-    pub fn device(&self) -> Device {
-        Device { ip: self.client_ip, user_agent: self.user_agent.clone() }
+    /// Where it comes from, for the rules.
+    pub fn origin(&self) -> Origin {
+        Origin { ip: self.client_ip, user_agent: self.user_agent.clone(), request_id: self.id.clone() }
     }
 }
 

@@ -63,6 +63,7 @@ fn example(code: ErrorCode) -> Value {
         ErrorCode::RequestInvalid => body["fields"] = json!([{ "field": "mobile", "message": "is required" }]),
         ErrorCode::SmsCodeInvalid => body["attempts_left"] = json!(4),
         ErrorCode::SmsTooFrequent => body["retry_after"] = json!(42),
+        ErrorCode::SmsQuotaExceeded | ErrorCode::TooManyRequests => body["retry_after"] = json!(1800),
         ErrorCode::Unavailable => body["retry_after"] = json!(1),
         _ => {}
     }

@@ -20,6 +20,7 @@ pub enum ErrorCode {
     RefreshTokenInvalid,
     RefreshTokenReused,
     CredentialsInvalid,
+    OldPasswordWrong,
     ImageCodeRequired,
     AccountDisabled,
     NotFound,
@@ -28,6 +29,8 @@ pub enum ErrorCode {
     BodyTooLarge,
     MediaTypeUnsupported,
     SmsTooFrequent,
+    SmsQuotaExceeded,
+    TooManyRequests,
     SmsSendFailed,
     Unavailable,
     Internal,
@@ -54,7 +57,7 @@ impl Meaning {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::RequestInvalid,
         Self::MobileInvalid,
         Self::ImageCodeInvalid,
@@ -68,6 +71,7 @@ impl ErrorCode {
         Self::RefreshTokenInvalid,
         Self::RefreshTokenReused,
         Self::CredentialsInvalid,
+        Self::OldPasswordWrong,
         Self::ImageCodeRequired,
         Self::AccountDisabled,
         Self::NotFound,
@@ -76,6 +80,8 @@ impl ErrorCode {
         Self::BodyTooLarge,
         Self::MediaTypeUnsupported,
         Self::SmsTooFrequent,
+        Self::SmsQuotaExceeded,
+        Self::TooManyRequests,
         Self::SmsSendFailed,
         Self::Unavailable,
         Self::Internal,
@@ -86,6 +92,7 @@ impl ErrorCode {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const WHO: StatusCode = StatusCode::UNAUTHORIZED;
         const NO: StatusCode = StatusCode::FORBIDDEN;
+        const SLOW: StatusCode = StatusCode::TOO_MANY_REQUESTS;
         let (name, status, errno, zh, en) = match self {
             Self::RequestInvalid => ("request_invalid", BAD, 4103, "请求参数错误", "The request is invalid"),
             Self::MobileInvalid => ("mobile_invalid", BAD, 4103, "手机号格式不正确", "The mobile number is invalid"),
@@ -108,6 +115,7 @@ impl ErrorCode {
             Self::CredentialsInvalid => {
                 ("credentials_invalid", WHO, 4106, "手机号或密码错误", "Wrong mobile number or password")
             }
+            Self::OldPasswordWrong => ("old_password_wrong", BAD, 4106, "原密码错误", "The old password is wrong"),
             Self::ImageCodeRequired => {
                 ("image_code_required", NO, 4103, "请输入图形验证码", "A picture code is needed")
             }
@@ -129,13 +137,11 @@ impl ErrorCode {
                 "请求体必须是 JSON",
                 "The request body must be JSON",
             ),
-            Self::SmsTooFrequent => (
-                "sms_too_frequent",
-                StatusCode::TOO_MANY_REQUESTS,
-                4201,
-                "发送过于频繁",
-                "A code was sent a moment ago",
-            ),
+            Self::SmsTooFrequent => ("sms_too_frequent", SLOW, 4201, "发送过于频繁", "A code was sent a moment ago"),
+            Self::SmsQuotaExceeded => {
+                ("sms_quota_exceeded", SLOW, 4201, "短信发送次数已达上限", "No more SMS codes for now")
+            }
+            Self::TooManyRequests => ("too_many_requests", SLOW, 4201, "请求过于频繁", "Too many requests"),
             Self::SmsSendFailed => {
                 ("sms_send_failed", StatusCode::BAD_GATEWAY, 4301, "短信发送失败", "The SMS could not be sent")
             }

@@ -42,7 +42,7 @@ impl<F> From<Failure<F>> for poem::Error {
 impl<F: Failures> ApiResponse for Failure<F> {
     fn meta() -> MetaResponses {
         let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
-        for code in F::CODES.iter().chain(&[ErrorCode::Internal, ErrorCode::Unavailable]) {
+        for code in F::CODES.iter().chain(&[ErrorCode::TooManyRequests, ErrorCode::Internal, ErrorCode::Unavailable]) {
             let meaning = code.meaning();
             by_status.entry(meaning.status.as_u16()).or_default().push(meaning.name);
         }

@@ -2,12 +2,15 @@
 
 use std::{borrow::Cow, marker::PhantomData};
 
+use futures_util::future::Either;
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseFromJSON, ParseResult, ToJSON, Type},
 };
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     context::Family,
@@ -110,6 +113,10 @@ kinds! {
     ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
     /// The text of a picture code.
     ImageCodeKind { example: Some("k7xw".into()), max_length: Some(8) }
+    /// A name.
+    NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
+    /// The URL of a picture.
+    AvatarUrlKind { example: Some("https://cdn.example.com/a.png".into()), format: Some("uri"), max_length: Some(512) }
     /// The purpose of an SMS code.
     PurposeKind {
         example: Some("login".into()),
@@ -203,6 +210,55 @@ impl Form {
             );
         }
         parsed
+    }
+
+    /// A name, without the blanks around it.
+    pub fn name(&mut self, name: &'static str, field: OptionalField<NameKind>) -> Option<String> {
+        let text = self.text(name, Some(field.0?))?;
+        let text = text.trim();
+        let fits = (1..=32).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        if !fits {
+            self.refuse(name, Text::new("必须是 1 到 32 个字符", "must have 1 to 32 characters"));
+        }
+        fits.then(|| text.to_owned())
+    }
+
+    /// The https URL of a picture.
+    pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<String> {
+        let text = self.text(name, Some(field.0?))?;
+        let fits = text.len() <= 512 && Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
+        if !fits {
+            let message = "must be an https URL of at most 512 characters";
+            self.refuse(name, Text::new("必须是不超过 512 个字符的 https 网址", message));
+        }
+        fits.then_some(text)
+    }
+
+    /// A client's name for what it does, to do it once.
+    pub fn idempotency_key(&mut self, name: &'static str, value: Option<String>) -> Option<Uuid> {
+        let key = Uuid::try_parse(&value?).ok();
+        if key.is_none() {
+            self.refuse(name, Text::new("必须是 UUID", "must be a UUID"));
+        }
+        key
+    }
+
+    /// One of two fields, and only one.
+    pub fn one_of<A, B>(
+        &mut self,
+        (name, first): (&'static str, OptionalField<A>),
+        (other_name, other): (&'static str, OptionalField<B>),
+    ) -> Option<Either<OptionalField<A>, OptionalField<B>>> {
+        match (first.0.is_some(), other.0.is_some()) {
+            (true, false) => return Some(Either::Left(first)),
+            (false, true) => return Some(Either::Right(other)),
+            _ => {}
+        }
+        for (name, other) in [(name, other_name), (other_name, name)] {
+            let message = Text::new(format!("与 {other} 二选一"), format!("either this or {other} is required"));
+            self.refuse(name, message);
+        }
+        None
     }
 
     /// The purpose of a code; signing in unless the field says otherwise.

@@ -177,16 +177,16 @@ impl Ihome {
     ///
     /// Ends the session and clears the cookie.
     #[oai(path = "/session", method = "delete", operation_id = "ihome_sign_out")]
-    async fn sign_out(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
-        self.0.sign_out(caller.0).await
+    async fn sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(context, caller.0).await
     }
 
     /// Sign out (other path)
     ///
     /// The same as `ihome_sign_out`.
     #[oai(path = "/sessions", method = "delete", operation_id = "ihome_delete_sessions")]
-    async fn delete_sessions(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
-        self.0.sign_out(caller.0).await
+    async fn delete_sessions(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(context, caller.0).await
     }
 }
 

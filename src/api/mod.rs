@@ -12,7 +12,7 @@ mod authorizations;
 mod bearer;
 mod body;
 mod classic;
-mod client_ip;
+pub mod client_ip;
 mod context;
 mod cors;
 mod dev_sms;
@@ -25,9 +25,11 @@ mod ihome;
 mod image_codes;
 mod language;
 mod passport;
+mod passwords;
 mod pipeline;
 mod problem;
 mod service;
+mod sessions;
 mod sms_codes;
 mod user;
 
@@ -53,6 +55,8 @@ enum Section {
     Authorizations,
     /// The user behind a token.
     User,
+    /// Where the user is signed in.
+    Sessions,
     /// The classic ihome API.
     #[oai(rename = "Classic: ihome")]
     Ihome,
@@ -86,6 +90,8 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         image_codes::ImageCodes(auth.clone()),
         authorizations::Authorizations(auth.clone()),
         user::CurrentUser(auth.clone()),
+        passwords::Passwords(auth.clone()),
+        sessions::Sessions(auth.clone()),
         ihome::Ihome(classic.clone()),
         passport::Passport(classic),
         service::Service { auth: auth.clone(), readiness, keys, public_url: public_url.clone() },

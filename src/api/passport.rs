@@ -105,15 +105,15 @@ impl Passport {
     ///
     /// Ends the session and clears the cookie.
     #[oai(path = "/logout", method = "post", operation_id = "passport_sign_out")]
-    async fn sign_out(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
-        self.0.sign_out(caller.0).await
+    async fn sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(context, caller.0).await
     }
 
     /// Sign out (by a link)
     ///
     /// The same as `passport_sign_out`.
     #[oai(path = "/logout", method = "get", operation_id = "passport_follow_sign_out")]
-    async fn follow_sign_out(&self, caller: ClassicSignedIn) -> Result<SignedOut> {
-        self.0.sign_out(caller.0).await
+    async fn follow_sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
+        self.0.sign_out(context, caller.0).await
     }
 }

@@ -18,7 +18,7 @@ use super::{
     error_code::ErrorCode,
     language::{Language, Text},
 };
-use crate::auth::error::{Error, WeakPassword};
+use crate::auth::error::{Error, WeakPassword, WhichCode};
 
 /// How long a client should wait for a store that does not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -70,6 +70,12 @@ impl From<Error> for Problem {
                 message: Text::new("只能发送到账号本身的手机号", "must be the account's own number"),
             }
             .into(),
+            Error::NumberUnchanged => FieldError {
+                field: "mobile",
+                message: Text::new("与当前手机号相同", "is the account's number already"),
+            }
+            .into(),
+            Error::OneOfTwoCodes { code, error } => Self::from(*error).about(code),
             Error::ImageCodeRequired => Code::ImageCodeRequired.into(),
             Error::ImageCodeInvalid => Code::ImageCodeInvalid.into(),
             Error::ImageCodeExpired => Code::ImageCodeExpired.into(),
@@ -78,11 +84,19 @@ impl From<Error> for Problem {
             Error::SmsTooFrequent { retry_after } => {
                 Self { retry_after: Some(retry_after), ..Code::SmsTooFrequent.into() }
             }
+            Error::SmsQuotaExceeded { retry_after } => {
+                Self { retry_after: Some(retry_after), ..Code::SmsQuotaExceeded.into() }
+            }
+            Error::TooManyRequests { retry_after } => {
+                Self { retry_after: Some(retry_after), ..Code::TooManyRequests.into() }
+            }
             Error::SmsSendFailed => Code::SmsSendFailed.into(),
             Error::PasswordWeak(weakness) => {
                 Self { message: Some(weakness_text(weakness)), ..Code::PasswordWeak.into() }
             }
             Error::CredentialsInvalid => Code::CredentialsInvalid.into(),
+            Error::OldPasswordWrong => Code::OldPasswordWrong.into(),
+            Error::NoSuchSession => Code::NotFound.into(),
             Error::MobileTaken => Code::MobileTaken.into(),
             Error::AccountDisabled => Code::AccountDisabled.into(),
             Error::TokenInvalid => Code::TokenInvalid.into(),
@@ -135,6 +149,20 @@ impl Problem {
             tracing::error!(%error, "a request failed");
             ErrorCode::Internal.into()
         }
+    }
+
+    /// Tells which of two codes it was.
+    fn about(self, code: WhichCode) -> Self {
+        if !matches!(self.code, ErrorCode::SmsCodeInvalid | ErrorCode::SmsCodeExpired) {
+            return self;
+        }
+        let meaning = self.code.meaning();
+        let field = match code {
+            WhichCode::New => "code",
+            WhichCode::Current => "current_code",
+        };
+        let message = Text::new(meaning.message(Language::Zh), meaning.message(Language::En));
+        Self { fields: vec![FieldError { field, message }], ..self }
     }
 
     /// The answer to the client.
@@ -219,6 +247,9 @@ fn weakness_text(weakness: WeakPassword) -> Text {
             Text::new(format!("密码最多 {max} 位"), format!("The password must have at most {max} characters"))
         }
         WeakPassword::Common => Text::new("密码过于常见，请更换", "The password is too common"),
+        WeakPassword::IsContext => {
+            Text::new("密码不能是本服务的名称", "The password must not be the name of this service")
+        }
         WeakPassword::IsMobile => Text::new("密码不能与手机号相同", "The password must not be the mobile number"),
     }
 }

@@ -16,20 +16,20 @@ use super::{
     form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
 };
 use crate::{
-    auth::{Auth, access_token::Identity, image_code::PictureAnswer},
-    model::{mobile::Mobile, purpose::Purpose},
+    auth::{Auth, sms_code::CodeRequest},
+    model::purpose::Purpose,
 };
 
 failures! {
     SendLoginCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
-        SmsTooFrequent, SmsSendFailed;
+        SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed;
     SendCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
-        SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsSendFailed, BodyTooLarge, MediaTypeUnsupported;
+        SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed, BodyTooLarge, MediaTypeUnsupported;
 }
 
 /// Who gets a code, and what for.
 #[derive(Debug, Object)]
-struct CodeRequest {
+struct CodeOrder {
     /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// What the code is for. `change_mobile` and `delete_account` need an access token.
@@ -90,7 +90,8 @@ impl SmsCodes {
             Field::from_text(image_code.0),
         );
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
-        self.send(mobile, Purpose::Login, None, picture).await
+        let purpose = Purpose::Login;
+        self.send(CodeRequest { mobile, purpose, caller: None, picture, origin: context.origin() }).await
     }
 
     /// Send an SMS code
@@ -103,7 +104,7 @@ impl SmsCodes {
         &self,
         context: &RequestContext,
         caller: MaybeSignedIn,
-        body: Json<CodeRequest>,
+        body: Json<CodeOrder>,
     ) -> Result<Sent, Failure<SendCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
@@ -114,23 +115,17 @@ impl SmsCodes {
             return Err(form.problem().into());
         };
         let caller = if purpose.needs_sign_in() { Some(caller.0.map_err(Failure::from)?) } else { None };
-        self.send(mobile, purpose, caller, picture).await
+        self.send(CodeRequest { mobile, purpose, caller, picture, origin: context.origin() }).await
     }
 }
 
 impl SmsCodes {
-    async fn send<F>(
-        &self,
-        mobile: Mobile,
-        purpose: Purpose,
-        caller: Option<Identity>,
-        picture: Option<PictureAnswer>,
-    ) -> Result<Sent, Failure<F>> {
-        self.0.sms_codes.send(mobile, purpose, caller, picture).await?;
-        let settings = self.0.sms_codes.settings();
+    async fn send<F>(&self, request: CodeRequest) -> Result<Sent, Failure<F>> {
+        let sms_codes = &self.0.sms_codes;
+        sms_codes.send(request).await?;
         Ok(Sent::Ok(Json(Envelope::ok(SentCode {
-            expires_in: settings.ttl.as_secs(),
-            resend_after: settings.resend_gap.as_secs(),
+            expires_in: sms_codes.settings().ttl.as_secs(),
+            resend_after: sms_codes.resend_gap().as_secs(),
         }))))
     }
 }

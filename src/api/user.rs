@@ -1,4 +1,5 @@
-//! The user behind a token: `/app/v1_0/user`.
+//! The user behind a token: `/app/v1_0/user`, and how they move or leave: `/app/v1_0/user/mobile`,
+//! `/app/v1_0/account_deletions`.
 
 use chrono::{DateTime, SubsecRound, Utc};
 use poem::Result;
@@ -7,13 +8,47 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use super::{
     Section,
     bearer::SignedIn,
+    context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
+    form::{AvatarUrlKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
 };
 use crate::{auth::Auth, model::user};
 
 failures! {
     GetUser: TokenInvalid, TokenExpired, SessionRevoked;
+    UpdateUser: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked, BodyTooLarge, MediaTypeUnsupported;
+    ChangeMobile: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired,
+        SessionRevoked, MobileTaken, BodyTooLarge, MediaTypeUnsupported;
+    DeleteAccount: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired, SessionRevoked,
+        BodyTooLarge, MediaTypeUnsupported;
+}
+
+/// What to change; what is left out stays.
+#[derive(Debug, Object)]
+struct UserUpdate {
+    /// 1 to 32 characters, without the blanks around them.
+    name: OptionalField<NameKind>,
+    /// An https URL of at most 512 characters.
+    avatar_url: OptionalField<AvatarUrlKind>,
+}
+
+/// A new number, and the proofs that both it and the number of now are the user's.
+#[derive(Debug, Object)]
+struct MobileChange {
+    /// The new number; `+86`, spaces and hyphens are allowed.
+    mobile: Field<MobileKind>,
+    /// The code of the purpose `change_mobile` that went to the new number.
+    code: Field<SmsCodeKind>,
+    /// The code of the purpose `change_mobile` that went to the number of now.
+    current_code: Field<SmsCodeKind>,
+}
+
+/// The proof that the account may go.
+#[derive(Debug, Object)]
+struct AccountDeletion {
+    /// A code of the purpose `delete_account`.
+    code: Field<SmsCodeKind>,
 }
 
 /// A user, as they see themselves.
@@ -73,17 +108,87 @@ enum Found {
     Ok(Json<Envelope<User>>),
 }
 
+impl From<user::User> for Found {
+    fn from(user: user::User) -> Self {
+        Self::Ok(Json(Envelope::ok(user.into())))
+    }
+}
+
+#[derive(ApiResponse)]
+enum Gone {
+    /// The account is deleted.
+    #[oai(status = 204)]
+    Gone,
+}
+
 /// The section.
 pub struct CurrentUser(pub Auth);
 
-#[OpenApi(prefix_path = "/app/v1_0/user", tag = "Section::User")]
+#[OpenApi(prefix_path = "/app/v1_0", tag = "Section::User")]
 impl CurrentUser {
     /// Get the signed-in user
     ///
     /// The user as the database has them now.
-    #[oai(path = "/", method = "get", operation_id = "get_current_user")]
+    #[oai(path = "/user", method = "get", operation_id = "get_current_user")]
     async fn get_current_user(&self, caller: SignedIn) -> Result<Found, Failure<GetUser>> {
-        let user = self.0.sessions.user(caller.0).await?;
-        Ok(Found::Ok(Json(Envelope::ok(user.into()))))
+        Ok(self.0.sessions.user(caller.0).await?.into())
+    }
+
+    /// Change the name or the picture
+    ///
+    /// What is left out stays as it is.
+    #[oai(path = "/user", method = "patch", operation_id = "update_current_user")]
+    async fn update_current_user(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+        body: Json<UserUpdate>,
+    ) -> Result<Found, Failure<UpdateUser>> {
+        let mut form = Form::new(context.family);
+        let name = form.name("name", body.0.name);
+        let avatar_url = form.avatar_url("avatar_url", body.0.avatar_url);
+        if !form.is_right() {
+            return Err(form.problem().into());
+        }
+        Ok(self.0.account.update_profile(caller.0, name, avatar_url).await?.into())
+    }
+
+    /// Move to another number
+    ///
+    /// Send a code of the purpose `change_mobile` to the new number and one to the number of now before. Neither is
+    /// used up unless both are right and the new number is free. The user's other sessions end.
+    #[oai(path = "/user/mobile", method = "put", operation_id = "change_mobile")]
+    async fn change_mobile(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+        body: Json<MobileChange>,
+    ) -> Result<Found, Failure<ChangeMobile>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", body.0.mobile);
+        let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let current_code = form.sms_code("current_code", body.0.current_code, &self.0.sms_codes);
+        let (Some(mobile), Some(code), Some(current_code)) = (mobile, code, current_code) else {
+            return Err(form.problem().into());
+        };
+        Ok(self.0.account.change_mobile(caller.0, mobile, code, current_code, context.origin()).await?.into())
+    }
+
+    /// Delete the account
+    ///
+    /// Send a code of the purpose `delete_account` before. Forgets who the user was, ends every session and frees the
+    /// number: whoever signs in with it next is a new user.
+    #[oai(path = "/account_deletions", method = "post", operation_id = "delete_account")]
+    async fn delete_account(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+        body: Json<AccountDeletion>,
+    ) -> Result<Gone, Failure<DeleteAccount>> {
+        let mut form = Form::new(context.family);
+        let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let Some(code) = code else { return Err(form.problem().into()) };
+        self.0.account.delete(caller.0, code, context.origin()).await?;
+        Ok(Gone::Gone)
     }
 }

@@ -11,8 +11,8 @@ use serde::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{clock::Clock, error::Error, keys::Keys, revocation::Revocations};
-use crate::model::session::Session;
+use super::{error::Error, keys::Keys, revocation::Revocations};
+use crate::{clock::Clock, model::session::Session};
 
 /// The one client there is: sign-in is for first parties.
 const CLIENT_ID: &str = "phonepass";

@@ -10,6 +10,17 @@ pub enum Error {
     /// The purpose of a code does not go with this number.
     #[error("this code is not sent to this number")]
     NumberNotAllowed,
+    /// The account has this number already.
+    #[error("this is the account's number already")]
+    NumberUnchanged,
+    /// One of two codes was refused.
+    #[error("{error} ({code:?})")]
+    OneOfTwoCodes {
+        /// Which one.
+        code: WhichCode,
+        /// Why.
+        error: Box<Error>,
+    },
     /// A picture code is needed.
     #[error("a picture code is needed")]
     ImageCodeRequired,
@@ -34,12 +45,30 @@ pub enum Error {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The mobile, or everybody together, got as many messages as they may.
+    #[error("no more messages for now")]
+    SmsQuotaExceeded {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The address did too much, or somebody guessed too often.
+    #[error("too many requests")]
+    TooManyRequests {
+        /// How long to wait.
+        retry_after: Duration,
+    },
     /// No vendor took the message.
     #[error("the SMS could not be sent")]
     SmsSendFailed,
     /// The password breaks a rule.
     #[error("the password is too weak")]
     PasswordWeak(WeakPassword),
+    /// The password of now is another, or there is none.
+    #[error("the old password is wrong")]
+    OldPasswordWrong,
+    /// There is no such session, or it is somebody else's.
+    #[error("no such session")]
+    NoSuchSession,
     /// Wrong mobile or password, and which of them is not told.
     #[error("wrong mobile or password")]
     CredentialsInvalid,
@@ -72,6 +101,15 @@ pub enum Error {
     Internal(String),
 }
 
+/// Which of the two codes that move an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhichCode {
+    /// The one that went to the new number.
+    New,
+    /// The one that went to the number of now.
+    Current,
+}
+
 /// Which rule a password breaks (ASVS 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeakPassword {
@@ -83,4 +121,6 @@ pub enum WeakPassword {
     Common,
     /// The user's own mobile.
     IsMobile,
+    /// Little more than the name of this service.
+    IsContext,
 }

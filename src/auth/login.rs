@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
     error::Error,
-    password::Passwords,
+    event::{self, Event, Subject},
+    limits::{Guess, Limits},
+    password::{Passwords, Verdict},
     sessions::{Sessions, TokenSet},
-    sms_code::{Code, Redeemed, SmsCodes},
+    sms_code::{Code, Presented, Repeatable, SmsCodes},
     to_the_end,
 };
 use crate::{
     model::{
         mobile::Mobile,
+        origin::Origin,
         purpose::Purpose,
-        session::{Device, SignInMethod},
+        session::{NewSession, Session, SignInMethod},
         user::{User, UserStatus},
     },
-    store::{
-        ephemeral::EphemeralStore,
-        users::{NewUser, UserStore},
-    },
+    store::users::{NewUser, UserStore},
 };
 
 /// Somebody who is signed in now.
@@ -38,8 +39,8 @@ pub struct SignedIn {
 pub struct Login {
     /// Where users are kept.
     pub users: Arc<dyn UserStore>,
-    /// Where limits are counted.
-    pub codes: Arc<dyn EphemeralStore>,
+    /// Counts wrong guesses.
+    pub limits: Arc<Limits>,
     /// Checks codes.
     pub sms_codes: Arc<SmsCodes>,
     /// Checks and hashes passwords.
@@ -51,20 +52,35 @@ pub struct Login {
 impl Login {
     /// Signs in by SMS code, registering the mobile on the spot if it is unknown.
     ///
-    /// The code is used up exactly if the user is signed in: when the database fails, it works again.
-    pub async fn with_code(&self, mobile: Mobile, code: Code, device: Device) -> Result<SignedIn, Error> {
+    /// The code is used up exactly if the user is signed in: when the database fails, it works again. With an
+    /// idempotency key the same caller gets the same session again, for a minute and while it lasts: also while the
+    /// first call is still under way, because signing in twice with one session changes nothing.
+    pub async fn with_code(
+        &self,
+        mobile: Mobile,
+        code: Code,
+        idempotency_key: Option<Uuid>,
+        origin: Origin,
+    ) -> Result<SignedIn, Error> {
         let this = self.clone();
         to_the_end(async move {
-            let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code).await?;
-            let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-            let session = this.sessions.begin(SignInMethod::Sms, device);
-            let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
-            let signed_in = this.or_restore(outcome, redeemed).await?;
-            if signed_in.user.status != UserStatus::Active {
-                return Err(Error::AccountDisabled);
+            let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
+            let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
+            let presented =
+                this.sms_codes.redeem_or_repeat(&mobile, Purpose::Login, &code, &origin, repeatable).await?;
+            match presented {
+                Presented::Redeemed(redeemed) => {
+                    let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
+                    let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
+                    let user = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
+                    this.signed_in(user, &session)
+                }
+                Presented::Repeated(value) => {
+                    let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
+                    let expires_at = this.sessions.lifetime.expiry(created_at, created_at);
+                    this.repeat(mobile, &NewSession { id, created_at, expires_at, ..session }).await
+                }
             }
-            let tokens = this.sessions.tokens(&session.opened_for(signed_in.user.id), signed_in.is_new)?;
-            Ok(SignedIn { user: signed_in.user, tokens })
         })
         .await
     }
@@ -75,53 +91,106 @@ impl Login {
         mobile: Mobile,
         code: Code,
         password: SecretString,
-        device: Device,
+        origin: Origin,
     ) -> Result<SignedIn, Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
         to_the_end(async move {
-            let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code).await?;
-            let session = this.sessions.begin(SignInMethod::Sms, device);
+            let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code, &origin).await?;
+            let session = this.sessions.begin(SignInMethod::Sms, origin);
             let outcome = async {
                 let password_hash = Some(this.passwords.hash(password).await?);
                 let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
                 this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
             };
-            let user = this.or_restore(outcome.await, redeemed).await?;
-            let tokens = this.sessions.tokens(&session.opened_for(user.id), true)?;
-            Ok(SignedIn { user, tokens })
+            let user = this.sms_codes.restore_unless(outcome.await, Some(redeemed)).await?;
+            this.signed_in(user, &session)
         })
         .await
     }
 
-    /// Signs in by password. An unknown mobile, a user without a password and a wrong password are one case, and take
-    /// one time (ASVS 6.3.8).
+    /// Signs in by password, within the budget of wrong guesses. An unknown mobile, a user without a password and a
+    /// wrong password are one case, and take one time (ASVS 6.3.8).
     pub async fn with_password(
         &self,
-        mobile: &Mobile,
+        mobile: Mobile,
         password: SecretString,
-        device: Device,
+        origin: Origin,
     ) -> Result<SignedIn, Error> {
-        // Fail closed: nobody may guess while the store in which limits are counted is away.
-        self.codes.ping().await?;
-        let user = self.users.user_by_mobile(mobile).await?;
-        let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        let verdict = self.passwords.verify(password, stored).await?;
-        let user = user.filter(|_| verdict.right).ok_or(Error::CredentialsInvalid)?;
-        if user.status != UserStatus::Active {
-            return Err(Error::AccountDisabled);
-        }
-        let session = self.sessions.begin(SignInMethod::Password, device);
-        self.users.open_session(user.id, &session, verdict.new_hash.as_deref()).await?;
-        let tokens = self.sessions.tokens(&session.opened_for(user.id), false)?;
-        Ok(SignedIn { user, tokens })
+        let this = self.clone();
+        to_the_end(async move {
+            let guess = this.limits.take_guess(Guess::Password, &mobile, &origin).await?;
+            let checked = this.check_password(&mobile, password).await;
+            this.limits.settle_guess(&guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
+            let (user, verdict) = checked?;
+            let Some(user) = user.filter(|_| verdict.right) else {
+                let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };
+                event::record(Event::SignInFailed, &origin, subject);
+                return Err(Error::CredentialsInvalid);
+            };
+            let session = this.sessions.begin(SignInMethod::Password, origin);
+            let hash = user.password_hash.as_deref().unwrap_or_default();
+            if user.status == UserStatus::Active
+                && !this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref()).await?
+            {
+                // Disabled, or given another password, while this one was being checked.
+                return Err(Error::CredentialsInvalid);
+            }
+            this.signed_in(user, &session)
+        })
+        .await
     }
 
-    /// Gives the code back when what it was for did not happen.
-    async fn or_restore<T>(&self, outcome: Result<T, Error>, redeemed: Redeemed) -> Result<T, Error> {
-        if outcome.is_err() {
-            self.sms_codes.restore(redeemed).await;
-        }
-        outcome
+    async fn check_password(&self, mobile: &Mobile, password: SecretString) -> Result<(Option<User>, Verdict), Error> {
+        let user = self.users.user_by_mobile(mobile).await?;
+        let stored = user.as_ref().and_then(|user| user.password_hash.clone());
+        Ok((user, self.passwords.verify(password, stored).await?))
     }
+
+    /// Answers once more what was answered to whoever signed in with this session, or is about to be.
+    async fn repeat(&self, mobile: Mobile, session: &NewSession) -> Result<SignedIn, Error> {
+        if self.users.session(session.id).await?.is_none() {
+            let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
+            self.users.sign_in(&user, session).await?;
+        }
+        let opened = self.users.session(session.id).await?.ok_or(Error::AccountDisabled)?;
+        let over = opened.revoked_at.is_some() || opened.expires_at <= self.sessions.clock.now();
+        let user = if over { None } else { self.users.user(opened.user_id).await? };
+        self.tokens(user.ok_or(Error::SmsCodeExpired)?, &opened)
+    }
+
+    /// The answer to whoever has just signed in, if the store gave them a session.
+    fn signed_in(&self, user: User, session: &NewSession) -> Result<SignedIn, Error> {
+        let subject = Subject {
+            user_id: Some(user.id),
+            session_id: Some(session.id),
+            mobile: Some(&user.mobile),
+            reason: Some(session.method.as_str()),
+        };
+        if user.status != UserStatus::Active {
+            let subject = Subject { session_id: None, reason: Some("account_disabled"), ..subject };
+            event::record(Event::SignInFailed, &session.origin, subject);
+            return Err(Error::AccountDisabled);
+        }
+        let is_new = user.created_at == session.created_at;
+        event::record(if is_new { Event::Registered } else { Event::SignedIn }, &session.origin, subject);
+        let opened = session.opened_for(user.id);
+        self.tokens(user, &opened)
+    }
+
+    /// Whoever was created when the session was is new.
+    fn tokens(&self, user: User, session: &Session) -> Result<SignedIn, Error> {
+        let tokens = self.sessions.tokens(session, user.created_at == session.created_at)?;
+        Ok(SignedIn { user, tokens })
+    }
+}
+
+/// What a repetition needs to know of a session.
+fn remember(session: &NewSession) -> String {
+    format!("{} {}", session.id, session.created_at.timestamp_micros())
+}
+
+fn recall(value: &str) -> Option<(Uuid, DateTime<Utc>)> {
+    let (id, created_at) = value.split_once(' ')?;
+    Some((id.parse().ok()?, DateTime::from_timestamp_micros(created_at.parse().ok()?)?))
 }

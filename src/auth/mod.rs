@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 pub mod access_token;
-pub mod clock;
+pub mod account;
 pub mod cores;
 pub mod error;
+pub mod event;
 pub mod image_code;
+pub mod import;
 pub mod keys;
+pub mod limits;
 pub mod login;
 pub mod master_key;
 pub mod password;
+pub mod password_hash;
 pub mod picture;
 pub mod refresh_token;
 pub mod revocation;
@@ -28,6 +32,10 @@ pub struct Auth {
     pub login: login::Login,
     /// Sessions and their tokens.
     pub sessions: Arc<sessions::Sessions>,
+    /// What users do to their own account.
+    pub account: account::Account,
+    /// What is counted.
+    pub limits: Arc<limits::Limits>,
 }
 
 /// Runs work whose steps belong together to its end, also when the caller hangs up in the middle.

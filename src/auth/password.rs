@@ -1,13 +1,15 @@
 //! Is a password good enough, and is it the right one?
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{collections::HashSet, sync::LazyLock, time::Duration};
 
-use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
+use argon2::{Argon2, PasswordHasher};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::{
     cores::Cores,
     error::{Error, WeakPassword},
+    password_hash::StoredHash,
 };
 use crate::model::mobile::Mobile;
 
@@ -20,8 +22,15 @@ const QUEUE_PER_CORE: usize = 64;
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
 /// Nobody's hash, with our parameters: verifying against it takes the time of a real one.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+static NOBODY: LazyLock<StoredHash> = LazyLock::new(|| {
+    let text = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    StoredHash::parse(text).expect("a valid hash")
+});
+
+/// A wrong password is answered no sooner than this. Users who came from elsewhere have hashes that take less or more
+/// time than ours: without it, the time of an answer would tell them from each other and from unknown numbers. It is
+/// more than the common formats take.
+const WRONG_ANSWER_AFTER: Duration = Duration::from_millis(500);
 
 /// Checks and hashes passwords: argon2id with OWASP's parameters, so many at once as there are cores.
 pub struct Passwords {
@@ -33,7 +42,7 @@ pub struct Passwords {
 pub struct Verdict {
     /// Is it the right one?
     pub right: bool,
-    /// A new hash to keep, when the stored one was made with other parameters than today's.
+    /// A new hash to keep, when the stored one was made in another way than today's.
     pub new_hash: Option<String>,
 }
 
@@ -66,18 +75,29 @@ impl Passwords {
         self.cores.run(move || hash(&password)).await?
     }
 
-    /// Compares a password with a stored hash, or with nobody's: both take the same time.
+    /// Compares a password with a stored hash, or with nobody's. A wrong password takes the same time, whatever there
+    /// is to compare it with.
     pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
-        let verify = move || {
-            let stored = stored.as_deref();
-            let parsed = PasswordHash::new(stored.unwrap_or(NOBODY)).map_err(internal)?;
-            let right = hasher().verify_password(password.expose_secret().as_bytes(), &parsed).is_ok();
-            let outdated = Params::try_from(&parsed).map_err(internal)? != *hasher().params();
-            let new_hash = if right && outdated { Some(hash(&password)?) } else { None };
-            Ok(Verdict { right: right && stored.is_some(), new_hash })
-        };
-        self.cores.run(verify).await?
+        let earliest = Instant::now() + WRONG_ANSWER_AFTER;
+        let verdict = self.cores.run(move || compare(&password, stored.as_deref())).await??;
+        if !verdict.right {
+            tokio::time::sleep_until(earliest).await;
+        }
+        Ok(verdict)
     }
+}
+
+fn compare(password: &SecretString, stored: Option<&str>) -> Result<Verdict, Error> {
+    let stored = stored.and_then(readable);
+    let right = stored.as_ref().unwrap_or(&NOBODY).verify(password.expose_secret().as_bytes());
+    let Some(stored) = stored.filter(|_| right) else { return Ok(Verdict { right: false, new_hash: None }) };
+    let new_hash = if stored.is_current() { None } else { Some(hash(password)?) };
+    Ok(Verdict { right: true, new_hash })
+}
+
+/// A hash that nobody can verify is an operator's problem; to the user it is a password that does not fit.
+fn readable(stored: &str) -> Option<StoredHash> {
+    StoredHash::parse(stored).inspect_err(|reason| tracing::error!(%reason, "a stored password hash is of no use")).ok()
 }
 
 fn hasher() -> Argon2<'static> {

@@ -8,8 +8,10 @@ use std::{
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use super::clock::Clock;
-use crate::store::{StoreError, users::UserStore};
+use crate::{
+    clock::Clock,
+    store::{StoreError, users::UserStore},
+};
 
 /// How much of the past each look at the database repeats: what commits late, or on an instance whose clock is slow,
 /// is seen all the same.

@@ -7,14 +7,16 @@ use uuid::Uuid;
 
 use super::{
     access_token::{AccessTokens, Identity},
-    clock::Clock,
     error::Error,
+    event::{self, Event, Subject},
     refresh_token::RefreshTokens,
     revocation::Revocations,
 };
 use crate::{
+    clock::Clock,
     model::{
-        session::{Device, Lifetime, NewSession, Session, SignInMethod},
+        origin::Origin,
+        session::{Lifetime, NewSession, Session, SignInMethod},
         user::{User, UserStatus},
     },
     store::users::{Rotation, UserStore},
@@ -54,9 +56,9 @@ pub struct Sessions {
 
 impl Sessions {
     /// A session that is about to be opened.
-    pub fn begin(&self, method: SignInMethod, device: Device) -> NewSession {
+    pub fn begin(&self, method: SignInMethod, origin: Origin) -> NewSession {
         let now = self.clock.now();
-        NewSession { id: Uuid::now_v7(), method, created_at: now, expires_at: self.lifetime.expiry(now, now), device }
+        NewSession { id: Uuid::now_v7(), method, created_at: now, expires_at: self.lifetime.expiry(now, now), origin }
     }
 
     /// The tokens of a session.
@@ -74,12 +76,14 @@ impl Sessions {
     /// Trades a refresh token for the next one and a fresh access token (RFC 9700, 4.14.2).
     ///
     /// The previous token is honoured until its successor is used: an answer that got lost signs nobody out.
-    pub async fn refresh(&self, refresh_token: &str) -> Result<TokenSet, Error> {
+    pub async fn refresh(&self, refresh_token: &str, origin: &Origin) -> Result<TokenSet, Error> {
         let (session_id, counter) = self.refresh_tokens.read(refresh_token).ok_or(Error::RefreshTokenInvalid)?;
         match self.users.rotate(session_id, counter, self.clock.now(), self.lifetime).await? {
             Rotation::Rotated(session) => self.tokens(&session, false),
-            Rotation::Reused => {
+            Rotation::Reused(user_id) => {
                 self.revocations.add(session_id);
+                let subject = Subject { user_id: Some(user_id), session_id: Some(session_id), ..Subject::default() };
+                event::record(Event::RefreshReused, origin, subject);
                 Err(Error::RefreshTokenReused)
             }
             Rotation::Ended => Err(Error::SessionRevoked),
@@ -89,10 +93,43 @@ impl Sessions {
     }
 
     /// Ends the session of this access token: here at once, elsewhere within a second.
-    pub async fn sign_out(&self, identity: Identity) -> Result<(), Error> {
-        self.users.end_session(identity.session_id, self.clock.now()).await?;
-        self.revocations.add(identity.session_id);
+    pub async fn sign_out(&self, identity: Identity, origin: &Origin) -> Result<(), Error> {
+        self.end(identity, identity.session_id, origin).await.map(drop)
+    }
+
+    /// The user's sessions that are not over, newest first (ASVS 7.5.2).
+    pub async fn list(&self, identity: Identity) -> Result<Vec<Session>, Error> {
+        Ok(self.users.sessions(identity.user_id, self.clock.now()).await?)
+    }
+
+    /// Ends one of the user's sessions.
+    pub async fn end_one(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<(), Error> {
+        if self.end(identity, id, origin).await? { Ok(()) } else { Err(Error::NoSuchSession) }
+    }
+
+    /// Ends all of the user's sessions but this one.
+    pub async fn end_others(&self, identity: Identity, origin: &Origin) -> Result<(), Error> {
+        let keep = Some(identity.session_id);
+        let ended = self.users.end_sessions(identity.user_id, keep, self.clock.now()).await?;
+        self.have_ended(&ended);
+        for id in ended {
+            record_end(identity, id, origin);
+        }
         Ok(())
+    }
+
+    /// Takes note of sessions that the store has ended: their access tokens are refused from now on.
+    pub fn have_ended(&self, ids: &[Uuid]) {
+        ids.iter().for_each(|id| self.revocations.add(*id));
+    }
+
+    async fn end(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<bool, Error> {
+        let ended = self.users.end_session(identity.user_id, id, self.clock.now()).await?;
+        if ended {
+            self.have_ended(&[id]);
+            record_end(identity, id, origin);
+        }
+        Ok(ended)
     }
 
     /// The user behind an access token, as they are now.
@@ -100,6 +137,11 @@ impl Sessions {
         let user = self.users.user(identity.user_id).await?;
         user.filter(|user| user.status == UserStatus::Active).ok_or(Error::SessionRevoked)
     }
+}
+
+fn record_end(identity: Identity, session_id: Uuid, origin: &Origin) {
+    let subject = Subject { user_id: Some(identity.user_id), session_id: Some(session_id), ..Subject::default() };
+    event::record(Event::SignedOut, origin, subject);
 }
 
 /// Rounded up, so that a fresh session shows the lifetime that was configured.

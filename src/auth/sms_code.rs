@@ -5,23 +5,28 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use hmac::Mac;
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
 use super::{
     access_token::Identity,
     error::Error,
+    event::{self, Event, Subject},
     image_code::{ImageCodes, PictureAnswer},
+    limits::{Guess, Limits, limited},
     master_key::{HmacSha256, MasterKey, hex},
     to_the_end,
 };
 use crate::{
-    model::{mobile::Mobile, purpose::Purpose},
+    model::{mobile::Mobile, origin::Origin, purpose::Purpose},
     sms::{SmsError, SmsMessage, SmsProvider},
     store::{
-        ephemeral::{CodeSlot, EphemeralStore, Issue, PendingCode, Redemption},
+        ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
         users::UserStore,
     },
 };
+
+/// How long the answer to a right code can be had again.
+const REPEATABLE_FOR: Duration = Duration::from_secs(60);
 
 /// The digits that somebody typed, of the configured length.
 #[derive(Clone, Debug)]
@@ -32,6 +37,37 @@ pub struct Redeemed {
     slot: CodeSlot,
     /// `None` for the fixed code of a test number, which is never used up.
     pending: Option<PendingCode>,
+    replay: Option<Replay>,
+}
+
+/// A code that may be presented again by whoever did not hear the answer.
+pub struct Repeatable {
+    /// The caller's own name for what they are doing.
+    pub key: Uuid,
+    /// What to remember of it.
+    pub value: String,
+}
+
+/// What came of presenting a code that may be repeated.
+pub enum Presented {
+    /// It was right.
+    Redeemed(Redeemed),
+    /// It was right before: what was remembered then.
+    Repeated(String),
+}
+
+/// Somebody who wants a code sent.
+pub struct CodeRequest {
+    /// To whom.
+    pub mobile: Mobile,
+    /// What for.
+    pub purpose: Purpose,
+    /// Who asks, where that matters.
+    pub caller: Option<Identity>,
+    /// What they read in a picture, if they did.
+    pub picture: Option<PictureAnswer>,
+    /// Where the request comes from.
+    pub origin: Origin,
 }
 
 /// When to ask for a picture code on the app family (`IMAGE_CODE`).
@@ -54,8 +90,6 @@ pub struct SmsCodeSettings {
     pub length: usize,
     /// `SMS_CODE_MAX_ATTEMPTS`.
     pub max_attempts: u32,
-    /// `SMS_RESEND_SECONDS`.
-    pub resend_gap: Duration,
     /// `SMS_TEST_CODES`: numbers with a fixed code, for app-store reviews and CI.
     pub test_codes: HashMap<Mobile, String>,
     /// `IMAGE_CODE`.
@@ -72,6 +106,7 @@ pub struct SmsCodes {
     users: Arc<dyn UserStore>,
     image_codes: Arc<ImageCodes>,
     provider: Arc<dyn SmsProvider>,
+    limits: Arc<Limits>,
     mac: HmacSha256,
     settings: SmsCodeSettings,
 }
@@ -83,10 +118,11 @@ impl SmsCodes {
         users: Arc<dyn UserStore>,
         image_codes: Arc<ImageCodes>,
         provider: Arc<dyn SmsProvider>,
+        limits: Arc<Limits>,
         master: &MasterKey,
         settings: SmsCodeSettings,
     ) -> Self {
-        Self { codes, users, image_codes, provider, mac: master.hmac("sms-code"), settings }
+        Self { codes, users, image_codes, provider, limits, mac: master.hmac("sms-code"), settings }
     }
 
     /// The numbers behind the rules.
@@ -100,37 +136,45 @@ impl SmsCodes {
         shaped.then(|| Code(digits.into()))
     }
 
-    /// Sends a code to an app: test number → who may ask → resend gap → picture code → message.
+    /// How long a mobile waits for its next code.
+    pub fn resend_gap(&self) -> Duration {
+        self.limits.settings.resend_gap
+    }
+
+    /// Sends a code to an app: who may ask → test number → limits → picture code → message.
     ///
-    /// A repetition that comes too early is told before any picture code is asked for.
-    pub async fn send(
-        self: &Arc<Self>,
-        mobile: Mobile,
-        purpose: Purpose,
-        caller: Option<Identity>,
-        picture: Option<PictureAnswer>,
-    ) -> Result<(), Error> {
+    /// A repetition that comes too early is told before any picture code is asked for, and one that is sent along is
+    /// not looked at then.
+    pub async fn send(self: &Arc<Self>, request: CodeRequest) -> Result<(), Error> {
+        let CodeRequest { mobile, purpose, caller, picture, origin } = request;
         let known = self.check_purpose(&mobile, purpose, caller).await?;
         if self.settings.test_codes.contains_key(&mobile) {
             return Ok(());
         }
-        let picture = match self.settings.image_code {
-            ImageCodePolicy::Never => None,
-            ImageCodePolicy::Adaptive => picture.map(Some),
-            ImageCodePolicy::Always => Some(picture),
-        };
-        if let Some(answer) = picture {
-            if let Some(retry_after) = self.codes.resend_gap(&mobile).await? {
-                return Err(Error::SmsTooFrequent { retry_after });
+        let message = self.limits.message(&mobile, &origin);
+        let trusted = match (self.settings.image_code, picture) {
+            (ImageCodePolicy::Never, _) => true,
+            (ImageCodePolicy::Adaptive, None) => false,
+            (ImageCodePolicy::Always | ImageCodePolicy::Adaptive, picture) => {
+                if let Admission::Refused { name, retry_after } = self.codes.survey(&message).await? {
+                    return Err(limited(name, retry_after, Some(&mobile), &origin));
+                }
+                self.image_codes.check(&picture.ok_or(Error::ImageCodeRequired)?).await?;
+                true
             }
-            self.image_codes.check(&answer.ok_or(Error::ImageCodeRequired)?).await?;
-        }
+        };
         let this = self.clone();
-        to_the_end(async move { this.deliver(mobile, purpose, known).await }).await
+        let slot = CodeSlot { mobile, purpose };
+        to_the_end(async move { this.deliver(slot, known, message, trusted, origin).await }).await
     }
 
-    /// Sends a code to a classic front end: picture code → registered already? → message.
-    pub async fn send_classic(self: &Arc<Self>, mobile: Mobile, picture: &PictureAnswer) -> Result<(), Error> {
+    /// Sends a code to a classic front end: picture code → registered already? → limits → message.
+    pub async fn send_classic(
+        self: &Arc<Self>,
+        mobile: Mobile,
+        picture: &PictureAnswer,
+        origin: Origin,
+    ) -> Result<(), Error> {
         self.image_codes.check(picture).await?;
         if self.users.user_by_mobile(&mobile).await?.is_some() {
             return Err(Error::MobileTaken);
@@ -139,32 +183,82 @@ impl SmsCodes {
             return Ok(());
         }
         let this = self.clone();
-        to_the_end(async move { this.deliver(mobile, Purpose::Login, true).await }).await
+        let message = self.limits.message(&mobile, &origin);
+        let slot = CodeSlot { mobile, purpose: Purpose::Login };
+        to_the_end(async move { this.deliver(slot, true, message, true, origin).await }).await
     }
 
     /// Checks a code and uses it up.
-    pub async fn redeem(&self, mobile: &Mobile, purpose: Purpose, code: &Code) -> Result<Redeemed, Error> {
+    pub async fn redeem(
+        &self,
+        mobile: &Mobile,
+        purpose: Purpose,
+        code: &Code,
+        origin: &Origin,
+    ) -> Result<Redeemed, Error> {
+        match self.redeem_or_repeat(mobile, purpose, code, origin, None).await? {
+            Presented::Redeemed(redeemed) => Ok(redeemed),
+            Presented::Repeated(_) => Err(Error::Internal("a replay without a key".to_owned())),
+        }
+    }
+
+    /// Checks a code and uses it up, unless the same caller has done so before.
+    pub async fn redeem_or_repeat(
+        &self,
+        mobile: &Mobile,
+        purpose: Purpose,
+        code: &Code,
+        origin: &Origin,
+        repeatable: Option<Repeatable>,
+    ) -> Result<Presented, Error> {
         let slot = CodeSlot { mobile: mobile.clone(), purpose };
-        if let Some(fixed) = self.settings.test_codes.get(mobile) {
-            let right = bool::from(fixed.as_bytes().ct_eq(code.0.expose_secret().as_bytes()));
-            return if right {
-                Ok(Redeemed { slot, pending: None })
-            } else {
-                Err(Error::SmsCodeInvalid { attempts_left: None })
-            };
+        let digest = self.digest(&slot, code.0.expose_secret());
+        let replay = repeatable.map(|Repeatable { key, value }| Replay {
+            key: format!("{key}:{digest}"),
+            value,
+            ttl: REPEATABLE_FOR,
+        });
+        let fixed = self.settings.test_codes.get(mobile).map(|fixed| self.digest(&slot, fixed));
+        let attempt = Attempt {
+            slot: &slot,
+            digest: &digest,
+            fixed: fixed.as_deref(),
+            guess: &self.limits.guess(Guess::SmsCode, mobile, origin),
+            unredeemed: &self.limits.unredeemed(mobile),
+            replay: replay.as_ref(),
+        };
+        let refused = match self.codes.redeem_code(&attempt).await? {
+            Redemption::Accepted(pending) => return Ok(Presented::Redeemed(Redeemed { slot, pending, replay })),
+            Redemption::Repeated(value) => return Ok(Presented::Repeated(value)),
+            Redemption::Refused { name, retry_after } => return Err(limited(name, retry_after, Some(mobile), origin)),
+            Redemption::Wrong { tries_left } => Error::SmsCodeInvalid { attempts_left: tries_left },
+            Redemption::Missing => Error::SmsCodeExpired,
+        };
+        let subject = Subject { mobile: Some(mobile), reason: Some(purpose.as_str()), ..Subject::default() };
+        let refusal = if purpose == Purpose::Login { Event::SignInFailed } else { Event::CodeRefused };
+        event::record(refusal, origin, subject);
+        if matches!(refused, Error::SmsCodeInvalid { attempts_left: Some(0) }) {
+            event::record(Event::CodeBurnt, origin, subject);
         }
-        match self.codes.redeem_code(&slot, &self.digest(&slot, code.0.expose_secret())).await? {
-            Redemption::Accepted(pending) => Ok(Redeemed { slot, pending: Some(pending) }),
-            Redemption::Wrong { tries_left } => Err(Error::SmsCodeInvalid { attempts_left: Some(tries_left) }),
-            Redemption::Missing => Err(Error::SmsCodeExpired),
+        Err(refused)
+    }
+
+    /// Gives a code back when what it was redeemed for did not happen.
+    pub async fn restore_unless<T>(&self, done: Result<T, Error>, redeemed: Option<Redeemed>) -> Result<T, Error> {
+        if let (Err(_), Some(redeemed)) = (&done, redeemed) {
+            self.restore(redeemed).await;
         }
+        done
     }
 
     /// Makes a used code usable again.
     pub async fn restore(&self, redeemed: Redeemed) {
-        let Some(pending) = redeemed.pending else { return };
-        if let Err(error) = self.codes.restore_code(&redeemed.slot, &pending).await {
-            tracing::error!(%error, mobile = %redeemed.slot.mobile, "a code could not be given back");
+        let Redeemed { slot, pending, replay } = redeemed;
+        if pending.is_none() && replay.is_none() {
+            return;
+        }
+        if let Err(error) = self.codes.restore_code(&slot, pending.as_ref(), replay.as_ref()).await {
+            tracing::error!(%error, mobile = %slot.mobile, "a code could not be given back");
         }
     }
 
@@ -182,32 +276,64 @@ impl SmsCodes {
         }
     }
 
-    /// Issues a code and hands it to the vendor; takes it back if the vendor fails.
+    /// Issues a code and hands it to the vendor.
     ///
     /// To a number that is not `known`, nothing is sent, and nobody can tell.
-    async fn deliver(&self, mobile: Mobile, purpose: Purpose, known: bool) -> Result<(), Error> {
-        let slot = CodeSlot { mobile, purpose };
+    async fn deliver(
+        self: Arc<Self>,
+        slot: CodeSlot,
+        known: bool,
+        message: Tally,
+        trusted: bool,
+        origin: Origin,
+    ) -> Result<(), Error> {
         let code = random_digits(self.settings.length);
         let pending = PendingCode {
             digest: self.digest(&slot, &code),
             tries_left: self.settings.max_attempts,
             ttl: self.settings.ttl,
         };
-        let issued = self.codes.issue_code(&slot, known.then_some(&pending), self.settings.resend_gap).await?;
-        if let Issue::TooSoon(retry_after) = issued {
-            return Err(Error::SmsTooFrequent { retry_after });
+        match self.codes.issue_code(&slot, known.then_some(&pending), &message, trusted).await? {
+            Admission::Refused { name, retry_after } => {
+                return Err(limited(name, retry_after, Some(&slot.mobile), &origin));
+            }
+            Admission::Suspicious if !trusted => return Err(Error::ImageCodeRequired),
+            Admission::Suspicious | Admission::Admitted => {}
         }
-        if !known {
+        // Whether a number is known must not show in how long a vendor takes, nor in whether it takes the message.
+        let in_silence = slot.purpose == Purpose::ResetPassword;
+        let hand_over = async move { self.hand_over(&slot, code, &pending.digest, &message, &origin).await };
+        match (known, in_silence) {
+            (false, _) => Ok(()),
+            (true, false) => hand_over.await,
+            (true, true) => {
+                tokio::spawn(hand_over);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a message to the vendor; takes code and counts back if the vendor fails.
+    async fn hand_over(
+        &self,
+        slot: &CodeSlot,
+        code: String,
+        digest: &str,
+        message: &Tally,
+        origin: &Origin,
+    ) -> Result<(), Error> {
+        let subject = Subject { mobile: Some(&slot.mobile), reason: Some(slot.purpose.as_str()), ..Subject::default() };
+        let Err(error) = self.provider.send(&self.message(slot, code)).await else {
+            event::record(Event::CodeSent, origin, subject);
             return Ok(());
-        }
-        let message = self.message(&slot, code);
-        let Err(error) = self.provider.send(&message).await else { return Ok(()) };
+        };
         tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
-        if let Err(error) = self.codes.withdraw_code(&slot, &pending.digest).await {
+        event::record(Event::CodeNotSent, origin, subject);
+        if let Err(error) = self.codes.withdraw_code(slot, digest, message).await {
             tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
         }
         Err(match error {
-            SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.settings.resend_gap },
+            SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.resend_gap() },
             SmsError::Refused { .. } | SmsError::Unreachable { .. } => Error::SmsSendFailed,
         })
     }
@@ -235,7 +361,7 @@ impl SmsCodes {
     }
 }
 
-/// Digits from the operating system's generator, all equally likely (ASVS 6.5.3).
+/// Digits from a cryptographically secure generator, all equally likely (ASVS 6.5.3).
 fn random_digits(length: usize) -> String {
     let mut random = rand::rng();
     (0..length).map(|_| char::from(random.random_range(b'0'..=b'9'))).collect()

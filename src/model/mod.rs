@@ -1,6 +1,7 @@
 //! The values of the domain, each with the invariant that it keeps.
 
 pub mod mobile;
+pub mod origin;
 pub mod purpose;
 pub mod session;
 pub mod user;

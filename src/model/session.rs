@@ -1,9 +1,9 @@
 //! What is a session, and how long does it live?
 
-use std::net::IpAddr;
-
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
+
+use super::origin::Origin;
 
 /// One sign-in on one device.
 #[derive(Clone, Debug)]
@@ -18,8 +18,16 @@ pub struct Session {
     pub refresh_counter: u32,
     /// When the user signed in.
     pub created_at: DateTime<Utc>,
+    /// When the session was refreshed for the last time.
+    pub refreshed_at: Option<DateTime<Utc>>,
     /// When the session ends unless it is refreshed before.
     pub expires_at: DateTime<Utc>,
+    /// When it was ended before its time.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// The address that the user signed in from.
+    pub ip: Option<String>,
+    /// The `User-Agent` that the user signed in with.
+    pub user_agent: Option<String>,
 }
 
 /// A sign-in that asks for a session: where it came from, and until when it may last.
@@ -33,8 +41,8 @@ pub struct NewSession {
     pub created_at: DateTime<Utc>,
     /// See [`Lifetime`].
     pub expires_at: DateTime<Utc>,
-    /// The device, for the user's list of sessions.
-    pub device: Device,
+    /// Where it comes from, for the user's list of sessions.
+    pub origin: Origin,
 }
 
 impl NewSession {
@@ -46,18 +54,13 @@ impl NewSession {
             method: self.method,
             refresh_counter: 0,
             created_at: self.created_at,
+            refreshed_at: None,
             expires_at: self.expires_at,
+            revoked_at: None,
+            ip: self.origin.ip.map(|ip| ip.to_string()),
+            user_agent: self.origin.user_agent.clone(),
         }
     }
-}
-
-/// Where a sign-in came from, as far as the request tells.
-#[derive(Clone, Debug, Default)]
-pub struct Device {
-    /// The client's address.
-    pub ip: Option<IpAddr>,
-    /// The `User-Agent`, at most 256 characters.
-    pub user_agent: Option<String>,
 }
 
 /// An authentication method reference (RFC 8176).

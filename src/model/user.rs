@@ -26,6 +26,19 @@ pub struct User {
     pub last_login: DateTime<Utc>,
 }
 
+/// A user who comes from another service, password included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedUser {
+    /// Must be free.
+    pub mobile: Mobile,
+    /// Shown to people.
+    pub name: String,
+    /// In one of the formats that a password can be verified against.
+    pub password_hash: Option<String>,
+    /// When the other service registered them.
+    pub created_at: DateTime<Utc>,
+}
+
 /// May a user sign in?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserStatus {
@@ -33,6 +46,8 @@ pub enum UserStatus {
     Active,
     /// No: an operator said so.
     Disabled,
+    /// No: they deleted their account.
+    Deleted,
 }
 
 impl UserStatus {
@@ -41,11 +56,12 @@ impl UserStatus {
         match self {
             Self::Active => "active",
             Self::Disabled => "disabled",
+            Self::Deleted => "deleted",
         }
     }
 
-    /// Reads the column `status`; whatever is not `active` may not sign in.
+    /// Reads the column `status`; whatever it does not know may not sign in.
     pub fn from_column(value: &str) -> Self {
-        if value == Self::Active.as_str() { Self::Active } else { Self::Disabled }
+        [Self::Active, Self::Deleted].into_iter().find(|status| status.as_str() == value).unwrap_or(Self::Disabled)
     }
 }

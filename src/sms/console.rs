@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{SmsError, SmsMessage, SmsProvider};
-use crate::auth::clock::Clock;
+use crate::clock::Clock;
 
 const KEPT: usize = 50;
 

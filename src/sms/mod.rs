@@ -1,6 +1,7 @@
 //! How does a code reach a phone? The seam to the SMS vendors.
 
 mod console;
+mod failover;
 mod webhook;
 mod yuntongxun;
 
@@ -9,6 +10,7 @@ use std::{error::Error, time::Duration};
 use async_trait::async_trait;
 
 pub use console::{Console, Outbox, SentMessage};
+pub use failover::Failover;
 pub use webhook::Webhook;
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 

@@ -12,7 +12,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 use super::{SmsError, SmsMessage, SmsProvider};
-use crate::auth::clock::Clock;
+use crate::clock::Clock;
 
 const VENDOR: &str = "webhook";
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{SmsError, SmsMessage, SmsProvider};
-use crate::auth::clock::Clock;
+use crate::clock::Clock;
 
 const VENDOR: &str = "yuntongxun";
 

@@ -4,9 +4,9 @@ use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
-use phonepass::auth::{
+use phonepass::{
+    auth::keys::{self, Algorithm},
     clock::Clock,
-    keys::{self, Algorithm},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -3,19 +3,26 @@
 
 mod support;
 
+mod abuse;
 mod faults;
+mod fuzz_corpus;
 mod http;
 mod ihome;
 mod image_codes;
+mod import;
 mod keys;
+mod legacy_hashes;
+mod limits;
 mod logs;
 mod openapi;
 mod passport;
 mod passwords;
 mod process;
 mod refresh;
+mod refresh_properties;
 mod sign_in;
 mod sms_codes;
 mod sms_providers;
 mod stores;
 mod tokens;
+mod users_commands;

@@ -91,6 +91,46 @@ async fn a_provider_without_its_settings_is_refused_by_their_names() {
 }
 
 #[tokio::test]
+async fn each_provider_of_a_list_is_refused_without_its_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = Process::run(folder.path(), &[("SMS_PROVIDER", "console, yuntongxun ,webhook")], &[]).await;
+    let told: Vec<_> = finished.expect_wrong_settings().lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let yuntongxun = ["ACCOUNT_SID", "AUTH_TOKEN", "APP_ID", "TEMPLATE_ID"].map(|name| format!("YUNTONGXUN_{name}"));
+    assert_eq!(told, [&yuntongxun[..], &["SMS_WEBHOOK_URL".to_owned()]].concat());
+}
+
+#[tokio::test]
+async fn a_list_of_providers_has_no_empty_unknown_or_repeated_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let or_several = ", or several of them with commas between";
+    for (list, reason) in [
+        ("console,,webhook", or_several),
+        ("console,", or_several),
+        (",", or_several),
+        (" ", or_several),
+        ("console,pigeon", or_several),
+        ("webhook,console, webhook", ": webhook is listed twice"),
+    ] {
+        let environment = [("SMS_PROVIDER", list), ("SMS_CODE_LENGTH", "9")];
+        let finished = Process::run(folder.path(), &environment, &[]).await;
+        let told: Vec<_> = finished.expect_wrong_settings().lines().collect();
+        let [provider, length] = told.as_slice() else { panic!("{told:?}") };
+        assert!(provider.starts_with(&format!("SMS_PROVIDER={list}: ")) && provider.ends_with(reason), "{provider}");
+        assert!(length.starts_with("SMS_CODE_LENGTH=9: "), "{length}");
+    }
+}
+
+#[tokio::test]
+async fn the_console_of_a_list_has_its_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("SMS_PROVIDER", "webhook, console"), ("SMS_WEBHOOK_URL", "http://127.0.0.1:1")];
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    process.sign_in(MOBILE).await;
+    process.running.signal("TERM");
+    assert!(process.finished().await.expect_success().contains("/dev/sms"));
+}
+
+#[tokio::test]
 async fn keys_that_cannot_sign_stop_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let finished = Process::run(folder.path(), &[("JWT_ALG", "RS256")], &[]).await;

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use chrono::FixedOffset;
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use phonepass::{
-    auth::clock::Clock,
+    clock::Clock,
     model::mobile::Mobile,
     sms::{
-        Console, Outbox, SentMessage, SmsError, SmsMessage, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount,
-        http_client,
+        Console, Failover, Outbox, SentMessage, SmsError, SmsMessage, SmsProvider, Webhook, Yuntongxun,
+        YuntongxunAccount, http_client,
     },
 };
 use poem::{
@@ -27,6 +28,8 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::net::TcpListener;
+
+use crate::support::{MOBILE, TestApp, backends::Backends, process::Process};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "a-yuntongxun-token";
@@ -396,4 +399,223 @@ fn the_outbox_keeps_the_last_fifty_messages_newest_first() {
     let codes: Vec<String> = outbox.recent().into_iter().map(|message| message.code).collect();
     let expected: Vec<String> = (10..60).rev().map(|number: u32| number.to_string()).collect();
     assert_eq!(codes, expected);
+}
+
+const VENDORS: [&str; 3] = ["first", "second", "third"];
+
+#[derive(Clone, Copy)]
+enum Mood {
+    Takes,
+    Refuses,
+    Throttles,
+    IsSilent,
+}
+
+use Mood::{IsSilent, Refuses, Takes, Throttles};
+
+/// One to three vendors, each in its mood.
+struct Vendors {
+    failover: Failover,
+    clock: Clock,
+    moods: Arc<Mutex<Vec<Mood>>>,
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+struct MoodyVendor {
+    index: usize,
+    moods: Arc<Mutex<Vec<Mood>>>,
+    asked: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Vendors {
+    fn new(moods: &[Mood]) -> Self {
+        let (clock, asked) = (Clock::movable(), Arc::default());
+        let shared = Arc::new(Mutex::new(moods.to_vec()));
+        let vendors = (0..moods.len()).map(|index| {
+            let vendor = MoodyVendor { index, moods: shared.clone(), asked: Arc::clone(&asked) };
+            (VENDORS[index], Arc::new(vendor) as Arc<dyn SmsProvider>)
+        });
+        Self { failover: Failover::new(vendors.collect(), clock.clone()), clock, moods: shared, asked }
+    }
+
+    fn set(&self, moods: &[Mood]) {
+        *self.moods.lock().unwrap() = moods.to_vec();
+    }
+
+    fn advance(&self, seconds: i64) {
+        self.clock.advance(chrono::Duration::seconds(seconds));
+    }
+
+    /// Sends a message; tells who was asked to take it, and the answer.
+    async fn send(&self) -> (Vec<&'static str>, Result<(), String>) {
+        let answer = self.failover.send(&message()).await.map_err(|error| error.to_string());
+        (std::mem::take(&mut *self.asked.lock().unwrap()), answer)
+    }
+}
+
+#[async_trait]
+impl SmsProvider for MoodyVendor {
+    async fn send(&self, _: &SmsMessage) -> Result<(), SmsError> {
+        let vendor = VENDORS[self.index];
+        self.asked.lock().unwrap().push(vendor);
+        match self.moods.lock().unwrap()[self.index] {
+            Takes => Ok(()),
+            Refuses => Err(SmsError::Refused { vendor, code: "no".to_owned() }),
+            Throttles => Err(SmsError::Throttled { vendor, code: "later".to_owned() }),
+            IsSilent => Err(SmsError::Unreachable { vendor, reason: "timed out".to_owned() }),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_vendor_that_takes_a_message_is_the_last_one_asked() {
+    let vendors = Vendors::new(&[Takes, Takes, Takes]);
+    assert_eq!(vendors.send().await, (vec!["first"], Ok(())));
+    vendors.set(&[Refuses, Takes, Takes]);
+    assert_eq!(vendors.send().await, (vec!["first", "second"], Ok(())));
+    vendors.set(&[IsSilent, Refuses, Takes]);
+    assert_eq!(vendors.send().await, (vec!["first", "second", "third"], Ok(())));
+}
+
+#[tokio::test]
+async fn when_all_vendors_fail_the_last_ones_word_counts() {
+    let vendors = Vendors::new(&[Refuses, Refuses, IsSilent]);
+    assert_eq!(vendors.send().await, (VENDORS.to_vec(), Err("third cannot be reached: timed out".to_owned())));
+    vendors.set(&[IsSilent, IsSilent, Refuses]);
+    assert_eq!(vendors.send().await, (VENDORS.to_vec(), Err("third refused the message: no".to_owned())));
+}
+
+#[tokio::test]
+async fn a_vendors_limit_for_a_number_is_not_evaded_through_the_next_vendor() {
+    let vendors = Vendors::new(&[Throttles, Takes]);
+    for _ in 0..5 {
+        assert_eq!(vendors.send().await, (vec!["first"], Err("first limits this number: later".to_owned())));
+    }
+    vendors.set(&[Refuses, Throttles]);
+    let (asked, answer) = vendors.send().await;
+    assert_eq!((asked, answer), (vec!["first", "second"], Err("second limits this number: later".to_owned())));
+}
+
+#[tokio::test]
+async fn a_vendor_that_fails_three_times_in_a_row_is_skipped_for_half_a_minute() {
+    for failing in [Refuses, IsSilent] {
+        let vendors = Vendors::new(&[failing, Takes]);
+        for _ in 0..3 {
+            assert_eq!(vendors.send().await.0, ["first", "second"]);
+        }
+        assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+        vendors.advance(25);
+        assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+
+        vendors.advance(5);
+        assert_eq!(vendors.send().await.0, ["first", "second"]);
+        // It had its chance.
+        assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+        vendors.advance(25);
+        assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+
+        vendors.advance(5);
+        vendors.set(&[Takes, Takes]);
+        assert_eq!(vendors.send().await, (vec!["first"], Ok(())));
+        vendors.set(&[failing, Takes]);
+        for _ in 0..3 {
+            assert_eq!(vendors.send().await.0, ["first", "second"]);
+        }
+        assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_fails_now_and_then_is_not_skipped() {
+    let vendors = Vendors::new(&[Takes, Takes]);
+    for _ in 0..5 {
+        vendors.set(&[Refuses, Takes]);
+        for _ in 0..2 {
+            assert_eq!(vendors.send().await.0, ["first", "second"]);
+        }
+        vendors.set(&[Takes, Takes]);
+        assert_eq!(vendors.send().await, (vec!["first"], Ok(())));
+    }
+}
+
+#[tokio::test]
+async fn while_every_vendor_is_skipped_every_vendor_is_tried() {
+    let vendors = Vendors::new(&[Refuses, IsSilent]);
+    for _ in 0..5 {
+        assert_eq!(vendors.send().await.0, ["first", "second"]);
+    }
+    vendors.set(&[Refuses, Takes]);
+    assert_eq!(vendors.send().await, (vec!["first", "second"], Ok(())));
+    // Only the second has shown that it works again.
+    assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+}
+
+/// Settings for two vendors, by flag.
+fn two_vendors(yuntongxun: &str, webhook: &str) -> [String; 7] {
+    [
+        "--sms-provider=yuntongxun,webhook".to_owned(),
+        "--yuntongxun-account-sid=8a216da8".to_owned(),
+        format!("--yuntongxun-auth-token={TOKEN}"),
+        "--yuntongxun-app-id=an-app".to_owned(),
+        "--yuntongxun-template-id=1".to_owned(),
+        format!("--sms-base-url-yuntongxun={yuntongxun}"),
+        format!("--sms-webhook-url={webhook}"),
+    ]
+}
+
+#[tokio::test]
+async fn a_code_arrives_once_through_the_second_vendor_while_the_first_one_fails() {
+    let (first, first_url) = StandIn::start(0, &[(200, r#"{"statusCode":"160050"}"#)]).await;
+    let (second, second_url) = StandIn::start(0, &[(200, "")]).await;
+    let flags = two_vendors(&first_url, &second_url);
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags.each_ref().map(String::as_str)).await;
+
+    app.get(&format!("/app/v1_0/sms/codes/{MOBILE}")).await.expect(200);
+
+    let (refused, taken) = (first.received(), second.received());
+    let ([refused], [taken]) = (refused.as_slice(), taken.as_slice()) else { panic!("one request each") };
+    let code = taken.json()["code"].as_str().unwrap().to_owned();
+    assert_eq!(refused.json()["datas"][0], code);
+    app.sign_in_with(MOBILE, &code).await.expect(201);
+}
+
+#[tokio::test]
+async fn when_both_vendors_fail_neither_the_code_nor_the_gap_stays() {
+    let success = r#"{"statusCode":"000000"}"#;
+    let (first, first_url) = StandIn::start(0, &[(200, r#"{"statusCode":"160050"}"#), (200, success)]).await;
+    let (second, second_url) = StandIn::start(0, &[(403, "")]).await;
+    let flags = two_vendors(&first_url, &second_url);
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags.each_ref().map(String::as_str)).await;
+    let path = format!("/app/v1_0/sms/codes/{MOBILE}");
+
+    app.get(&path).await.expect_error(502, "sms_send_failed");
+
+    let code = second.received()[0].json()["code"].as_str().unwrap().to_owned();
+    app.sign_in_with(MOBILE, &code).await.expect_error(400, "sms_code_expired");
+    app.get(&path).await.expect(200);
+    let code = first.received()[1].json()["datas"][0].as_str().unwrap().to_owned();
+    app.sign_in_with(MOBILE, &code).await.expect(201);
+    assert!(second.received().is_empty());
+}
+
+#[tokio::test]
+async fn each_vendors_failure_is_logged_once() {
+    let (_first, first_url) = StandIn::start(0, &[(200, r#"{"statusCode":"160050"}"#); 2]).await;
+    let (_second, second_url) = StandIn::start(0, &[(200, ""), (403, "")]).await;
+    let flags = two_vendors(&first_url, &second_url);
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("LOG_FORMAT", "json"), ("SHUTDOWN_DELAY", "0"), ("SMS_RESEND_SECONDS", "0")];
+    let process = Process::serve(folder.path(), &environment, &flags.each_ref().map(String::as_str)).await;
+    for status in [200, 502] {
+        process.get(&format!("/app/v1_0/sms/codes/{MOBILE}")).await.expect(status);
+    }
+    process.running.signal("TERM");
+    let finished = process.finished().await;
+
+    let lines = finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.filter(|line: &Value| line["level"] != "INFO").collect();
+    let told: Vec<_> = lines.iter().map(|line| (line["level"].as_str(), line["error"].as_str())).collect();
+    let first = (Some("WARN"), Some("yuntongxun refused the message: 160050"));
+    assert_eq!(told, [first, first, (Some("ERROR"), Some("webhook refused the message: 403"))]);
+    assert!(lines.iter().all(|line| line["mobile"] == "138****8000"), "{lines:?}");
 }

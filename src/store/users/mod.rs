@@ -13,7 +13,7 @@ use super::StoreError;
 use crate::model::{
     mobile::Mobile,
     session::{Lifetime, NewSession, Session},
-    user::{User, UserStatus},
+    user::{ImportedUser, User, UserStatus},
 };
 
 /// How long a statement may take before the caller gets an answer without it.
@@ -21,6 +21,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait for a connection: shorter than anybody's patience with a database that is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many sessions a user is shown: more than anybody has devices.
+const SESSIONS_SHOWN: u32 = 500;
 
 /// A user who wants to be created.
 pub struct NewUser {
@@ -32,20 +35,12 @@ pub struct NewUser {
     pub password_hash: Option<String>,
 }
 
-/// What came of a sign-in by code.
-pub struct SignedIn {
-    /// The user as they are now. No session was opened when they are disabled.
-    pub user: User,
-    /// Did this sign-in register them?
-    pub is_new: bool,
-}
-
 /// What came of presenting a refresh token.
 pub enum Rotation {
     /// The session goes on; its `refresh_counter` is that of the token to hand out.
     Rotated(Session),
-    /// A token older than the previous one: the session is over now.
-    Reused,
+    /// A token older than the previous one: the session of this user is over now.
+    Reused(Uuid),
     /// The session was over before.
     Ended,
     /// The session is too old, or was never there.
@@ -54,29 +49,97 @@ pub enum Rotation {
     Disabled,
 }
 
+/// What came of moving an account to another number.
+pub enum MobileChange {
+    /// The user as they are now, and the sessions that ended.
+    Changed(Box<User>, Vec<Uuid>),
+    /// Somebody else has the number.
+    Taken,
+    /// The user does not have the number any more that they are moving from.
+    Gone,
+}
+
 /// Users and their sessions, kept for good: what was answered with success survives a crash.
 #[async_trait]
-pub trait UserStore: Send + Sync {
-    /// Signs in whoever owns the mobile, registering them on the spot, and opens a session: all of it or nothing.
-    async fn sign_in(&self, user: &NewUser, session: &NewSession) -> Result<SignedIn, StoreError>;
+pub trait UserStore: Accounts + Sessions + Administration {
+    /// How `/readyz` and the logs call the store.
+    fn name(&self) -> &'static str;
 
-    /// Registers a user and opens a session; `None` if the mobile is taken, also by a request of the same instant.
-    async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError>;
+    /// Can the store do its work?
+    async fn ping(&self) -> Result<(), StoreError>;
+}
 
-    /// Opens a session for a user who proved who they are, and keeps a new password hash if one is given. Opens none
-    /// for a disabled user.
-    async fn open_session(
-        &self,
-        user_id: Uuid,
-        session: &NewSession,
-        new_password_hash: Option<&str>,
-    ) -> Result<(), StoreError>;
-
+/// What a user owns.
+#[async_trait]
+pub trait Accounts: Send + Sync {
     /// The user with this id.
     async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError>;
 
     /// The user with this mobile.
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError>;
+
+    /// Changes what is given, and returns the user as they are then; `None` for a user who may not sign in.
+    async fn update_profile(
+        &self,
+        id: Uuid,
+        name: Option<&str>,
+        avatar_url: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<User>, StoreError>;
+
+    /// Keeps a new password hash, and ends the user's sessions except one; returns those. `None` for a user who may
+    /// not sign in.
+    async fn set_password(
+        &self,
+        id: Uuid,
+        password_hash: &str,
+        keep: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Vec<Uuid>>, StoreError>;
+
+    /// Moves an account from one number to another, and ends its sessions except one. A name that nobody chose moves
+    /// along.
+    async fn change_mobile(
+        &self,
+        id: Uuid,
+        from: &Mobile,
+        to: &Mobile,
+        keep: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<MobileChange, StoreError>;
+
+    /// Forgets who a user was, frees the number and ends every session; returns those.
+    async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError>;
+}
+
+/// Who is signed in.
+#[async_trait]
+pub trait Sessions: Send + Sync {
+    /// Signs in whoever owns the mobile, registering them on the spot, and opens a session: all of it or nothing.
+    ///
+    /// Returns the user as they are then; a disabled one gets no session. Whoever is registered by it was created when
+    /// the session was. Signing in with the same session again changes nothing.
+    async fn sign_in(&self, user: &NewUser, session: &NewSession) -> Result<User, StoreError>;
+
+    /// Registers a user and opens a session; `None` if the mobile is taken, also by a request of the same instant.
+    async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError>;
+
+    /// Opens a session for a user who proved that they know a password, and keeps a new hash of it if one is given.
+    ///
+    /// `false`, and no session, for a user who may not sign in or whose password has changed meanwhile.
+    async fn open_session(
+        &self,
+        user_id: Uuid,
+        session: &NewSession,
+        password_hash: &str,
+        new_password_hash: Option<&str>,
+    ) -> Result<bool, StoreError>;
+
+    /// The session with this id, over or not.
+    async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError>;
+
+    /// The sessions of a user that are not over, newest first.
+    async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError>;
 
     /// Rotates a session's refresh token in one atomic step: the current counter moves on, the previous one stays
     /// where it is, an older one ends the session.
@@ -88,14 +151,40 @@ pub trait UserStore: Send + Sync {
         lifetime: Lifetime,
     ) -> Result<Rotation, StoreError>;
 
-    /// Ends a session. Ending one that is over already changes nothing.
-    async fn end_session(&self, id: Uuid, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Ends a session of a user; `false` if it is over already or somebody else's.
+    async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError>;
 
-    /// Ends every session there is.
-    async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Ends the sessions of a user except one; returns those.
+    async fn end_sessions(
+        &self,
+        user_id: Uuid,
+        keep: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Uuid>, StoreError>;
 
     /// The sessions that were ended at or after a time.
     async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError>;
+}
+
+/// What operators do.
+#[async_trait]
+pub trait Administration: Send + Sync {
+    /// Lets a user sign in, or ends their sessions and keeps them from it; returns the sessions that ended.
+    async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Some users in the order of their ids: those after one, created at or after a time.
+    async fn users_after(
+        &self,
+        after: Option<Uuid>,
+        created_after: Option<DateTime<Utc>>,
+        at_most: u32,
+    ) -> Result<Vec<User>, StoreError>;
+
+    /// Creates those users whose mobiles are free, all or none of them; returns how many.
+    async fn import_users(&self, users: &[ImportedUser], now: DateTime<Utc>) -> Result<u64, StoreError>;
+
+    /// Ends every session there is.
+    async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError>;
 
     /// Deletes some of the sessions that were over before a time; returns how many.
     async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError>;
@@ -108,12 +197,6 @@ pub trait UserStore: Send + Sync {
 
     /// Brings the schema up to date; safe when several instances start at once.
     async fn migrate(&self) -> Result<(), StoreError>;
-
-    /// How `/readyz` and the logs call the store.
-    fn name(&self) -> &'static str;
-
-    /// Can the store do its work?
-    async fn ping(&self) -> Result<(), StoreError>;
 }
 
 /// Opens the store that a URL names (`postgres:` or `sqlite:`) without touching its schema.
@@ -133,8 +216,14 @@ async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result
     }
 }
 
+/// Did a statement meet a number that somebody has already?
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
 /// A session's row whose refresh was refused, and what tells why.
 struct RefusedRotation {
+    user_id: Uuid,
     status: UserStatus,
     ended: bool,
     expires_at: DateTime<Utc>,
@@ -143,12 +232,12 @@ struct RefusedRotation {
 
 impl RefusedRotation {
     fn reason(&self, presented: u32, now: DateTime<Utc>) -> Rotation {
-        if self.status != UserStatus::Active {
+        if self.status == UserStatus::Disabled {
             Rotation::Disabled
         } else if self.ended {
             Rotation::Ended
         } else if self.expires_at > now && presented < self.refresh_counter {
-            Rotation::Reused
+            Rotation::Reused(self.user_id)
         } else {
             Rotation::Expired
         }

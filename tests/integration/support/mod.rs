@@ -1,17 +1,20 @@
 //! What do the tests stand on? A whole service over real HTTP, on back ends of its own, with a clock that moves.
 
 pub mod backends;
+pub mod command;
 pub mod process;
 pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};
 
 use backends::{Backends, Stores};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use phonepass::{
     app::{self, App},
-    auth::clock::Clock,
+    clock::Clock,
     config::Cli,
     server,
+    sms::SentMessage,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -78,6 +81,14 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Fails unless this says that these fields are wrong, and no others.
+    #[track_caller]
+    pub fn expect_fields(&self, names: &[&str]) {
+        let body = self.expect_error(400, "request_invalid");
+        let fields: Vec<_> = body["fields"].as_array().into_iter().flatten().map(|field| &field["field"]).collect();
+        assert_eq!(fields, names, "{body}");
+    }
+
     /// The cookie that this sets, as a browser sends it back.
     pub fn cookie(&self) -> &str {
         self.header("set-cookie").split(';').next().unwrap()
@@ -95,6 +106,12 @@ impl Tokens {
     pub fn of(body: &Value) -> Self {
         let text = |name: &str| body["data"][name].as_str().unwrap().to_owned();
         Self { access: text("token"), refresh: text("refresh_token") }
+    }
+
+    /// The claim `sid`.
+    pub fn session_id(&self) -> String {
+        let payload = URL_SAFE_NO_PAD.decode(self.access.split('.').nth(1).unwrap()).unwrap();
+        serde_json::from_slice::<Value>(&payload).unwrap()["sid"].as_str().unwrap().to_owned()
     }
 }
 
@@ -153,6 +170,11 @@ impl TestApp {
         self.send(self.request(Method::POST, path).json(&body)).await
     }
 
+    /// Sends a body as whoever has this access token.
+    pub async fn send_as(&self, method: Method, path: &str, access_token: &str, body: Value) -> Answer {
+        self.send(self.request(method, path).bearer_auth(access_token).json(&body)).await
+    }
+
     /// Asks for a code and reads it where a developer would.
     pub async fn code(&self, mobile: &str) -> String {
         self.get(&format!("/app/v1_0/sms/codes/{mobile}")).await.expect(200);
@@ -163,6 +185,19 @@ impl TestApp {
     pub fn last_code(&self, mobile: &str) -> String {
         let messages = self.app.outbox.as_ref().expect("the console provider").recent();
         messages.into_iter().find(|message| message.mobile == mobile).expect("a message").code
+    }
+
+    /// Asks for a code of a purpose as whoever has this access token (none is needed to reset a password). It may be sent
+    /// only after the answer.
+    pub async fn code_for(&self, purpose: &str, mobile: &str, access_token: &str) -> String {
+        let outbox = self.app.outbox.as_ref().expect("the console provider");
+        let fits = |message: &SentMessage| message.mobile == mobile && message.purpose == purpose;
+        let sent = || outbox.recent().into_iter().filter(fits).map(|message| message.code).collect::<Vec<_>>();
+        let before = sent().len();
+        let body = json!({ "mobile": mobile, "purpose": purpose });
+        self.send_as(Method::POST, "/app/v1_0/sms/codes", access_token, body).await.expect(200);
+        process::until("a message", Duration::from_secs(10), async || sent().len() > before).await;
+        sent().swap_remove(0)
     }
 
     pub async fn sign_in_with(&self, mobile: &str, code: &str) -> Answer {
@@ -228,6 +263,19 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// Fails unless an answer tells to wait for so many seconds, less those that the test has taken.
+#[track_caller]
+pub fn expect_retry_after(answer: &Answer, seconds: u64) {
+    let told = answer.json()["retry_after"].as_u64().unwrap();
+    assert_eq!(answer.header("retry-after"), told.to_string());
+    assert!(told <= seconds && told + 60 > seconds, "{told}, not {seconds}");
+}
+
+/// A code that is not this one.
+pub fn other_than(code: &str) -> &'static str {
+    if code == "000000" { "000001" } else { "000000" }
 }
 
 /// Defines a test that runs on every combination of back ends.

@@ -1,0 +1,99 @@
+//! Setting, changing and resetting a password: `/app/v1_0/user/password`, `/app/v1_0/password_resets`.
+
+use futures_util::future::Either;
+use poem::Result;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+
+use super::{
+    Section,
+    bearer::SignedIn,
+    context::RequestContext,
+    failure::{Failure, failures},
+    form::{Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+};
+use crate::auth::{Auth, account::Proof};
+
+failures! {
+    ChangePassword: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, OldPasswordWrong, TokenInvalid,
+        TokenExpired, SessionRevoked, BodyTooLarge, MediaTypeUnsupported;
+    ResetPassword: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, AccountDisabled,
+        BodyTooLarge, MediaTypeUnsupported;
+}
+
+/// A new password, and a proof that it is the user who sets it: `old_password` or `code`.
+#[derive(Debug, Object)]
+struct PasswordChange {
+    /// The new password: 8 to 128 characters, not a common one.
+    password: Field<PasswordKind>,
+    /// The password of now.
+    old_password: OptionalField<PasswordKind>,
+    /// A code of the purpose `reset_password`; the only way while no password is set.
+    code: OptionalField<SmsCodeKind>,
+}
+
+/// A new password, and the code that proves that the number is the user's.
+#[derive(Debug, Object)]
+struct PasswordReset {
+    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    mobile: Field<MobileKind>,
+    /// A code of the purpose `reset_password`.
+    code: Field<SmsCodeKind>,
+    /// The new password: 8 to 128 characters, not a common one.
+    password: Field<PasswordKind>,
+}
+
+#[derive(ApiResponse)]
+enum Changed {
+    /// The password is set.
+    #[oai(status = 204)]
+    Changed,
+}
+
+/// The section.
+pub struct Passwords(pub Auth);
+
+#[OpenApi(prefix_path = "/app/v1_0", tag = "Section::User")]
+impl Passwords {
+    /// Set or change the password
+    ///
+    /// Needs the old password or an SMS code of the purpose `reset_password`, not both. The user's other sessions end.
+    #[oai(path = "/user/password", method = "put", operation_id = "change_password")]
+    async fn change_password(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+        body: Json<PasswordChange>,
+    ) -> Result<Changed, Failure<ChangePassword>> {
+        let PasswordChange { password, old_password, code } = body.0;
+        let mut form = Form::new(context.family);
+        let password = form.password("password", password);
+        let proof = match form.one_of(("old_password", old_password), ("code", code)) {
+            Some(Either::Left(old)) => form.password("old_password", old).map(Proof::OldPassword),
+            Some(Either::Right(code)) => form.sms_code("code", code, &self.0.sms_codes).map(Proof::Code),
+            None => None,
+        };
+        let (Some(password), Some(proof)) = (password, proof) else { return Err(form.problem().into()) };
+        self.0.account.change_password(caller.0, password, proof, context.origin()).await?;
+        Ok(Changed::Changed)
+    }
+
+    /// Reset a forgotten password
+    ///
+    /// Send a code of the purpose `reset_password` before. All of the user's sessions end: sign in afterwards.
+    #[oai(path = "/password_resets", method = "post", operation_id = "reset_password")]
+    async fn reset_password(
+        &self,
+        context: &RequestContext,
+        body: Json<PasswordReset>,
+    ) -> Result<Changed, Failure<ResetPassword>> {
+        let mut form = Form::new(context.family);
+        let mobile = form.mobile("mobile", body.0.mobile);
+        let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let password = form.password("password", body.0.password);
+        let (Some(mobile), Some(code), Some(password)) = (mobile, code, password) else {
+            return Err(form.problem().into());
+        };
+        self.0.account.reset_password(mobile, code, password, context.origin()).await?;
+        Ok(Changed::Changed)
+    }
+}

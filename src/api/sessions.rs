@@ -1,0 +1,139 @@
+//! Where a user is signed in: `/app/v1_0/user/sessions`.
+
+use chrono::{DateTime, SubsecRound, Utc};
+use poem::Result;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
+use uuid::Uuid;
+
+use super::{
+    Section,
+    bearer::SignedIn,
+    context::RequestContext,
+    envelope::Envelope,
+    failure::{Failure, failures},
+};
+use crate::{
+    auth::{Auth, error::Error},
+    model::session,
+};
+
+failures! {
+    ListSessions: TokenInvalid, TokenExpired, SessionRevoked;
+    EndSession: TokenInvalid, TokenExpired, SessionRevoked, NotFound;
+    EndSessions: TokenInvalid, TokenExpired, SessionRevoked;
+}
+
+/// A place where the user is signed in.
+#[derive(Debug, Object)]
+#[oai(rename = "Session", skip_serializing_if_is_none)]
+struct SessionBody {
+    /// A UUIDv7, the claim `sid` of its access tokens.
+    id: String,
+    /// Is it the one that asks?
+    current: bool,
+    /// When the user signed in.
+    created_at: DateTime<Utc>,
+    /// When the session was refreshed for the last time.
+    refreshed_at: Option<DateTime<Utc>>,
+    /// The address that the user signed in from; empty if it is not known.
+    ip: String,
+    /// The `User-Agent` that the user signed in with; empty if there was none.
+    user_agent: String,
+}
+
+impl SessionBody {
+    fn new(session: session::Session, current: Uuid) -> Self {
+        Self {
+            current: session.id == current,
+            id: session.id.to_string(),
+            created_at: session.created_at.trunc_subsecs(0),
+            refreshed_at: session.refreshed_at.map(|time| time.trunc_subsecs(0)),
+            ip: session.ip.unwrap_or_default(),
+            user_agent: session.user_agent.unwrap_or_default(),
+        }
+    }
+}
+
+/// Where the user is signed in.
+#[derive(Debug, Object)]
+#[oai(example)]
+struct SessionList {
+    /// The newest first, at most 500.
+    sessions: Vec<SessionBody>,
+}
+
+impl poem_openapi::types::Example for SessionList {
+    fn example() -> Self {
+        let time = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
+        Self {
+            sessions: vec![SessionBody {
+                id: "019ac6ab-4b18-7c61-8d3e-0c6f7e1f6a55".to_owned(),
+                current: true,
+                created_at: time,
+                refreshed_at: None,
+                ip: "203.0.113.7".to_owned(),
+                user_agent: "Example/1.0 (Android 16)".to_owned(),
+            }],
+        }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Listed {
+    /// The sessions.
+    #[oai(status = 200)]
+    Ok(Json<Envelope<SessionList>>),
+}
+
+#[derive(ApiResponse)]
+enum Ended {
+    /// It is over.
+    #[oai(status = 204)]
+    Ended,
+}
+
+/// The section.
+pub struct Sessions(pub Auth);
+
+#[OpenApi(prefix_path = "/app/v1_0/user/sessions", tag = "Section::Sessions")]
+impl Sessions {
+    /// List the user's sessions
+    ///
+    /// Every place where the user is signed in now.
+    #[oai(path = "/", method = "get", operation_id = "list_sessions")]
+    async fn list_sessions(&self, caller: SignedIn) -> Result<Listed, Failure<ListSessions>> {
+        let sessions = self.0.sessions.list(caller.0).await?.into_iter();
+        let sessions = sessions.map(|session| SessionBody::new(session, caller.0.session_id)).collect();
+        Ok(Listed::Ok(Json(Envelope::ok(SessionList { sessions }))))
+    }
+
+    /// End a session
+    ///
+    /// Signs that device out: its tokens are refused within a second. The current session can be ended, too.
+    #[oai(path = "/:id", method = "delete", operation_id = "end_session")]
+    async fn end_session(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+        /// The id of the session, from `list_sessions`.
+        id: Path<String>,
+    ) -> Result<Ended, Failure<EndSession>> {
+        // What is no UUID is the id of no session.
+        let id = id.0.parse().map_err(|_| Error::NoSuchSession)?;
+        self.0.sessions.end_one(caller.0, id, &context.origin()).await?;
+        Ok(Ended::Ended)
+    }
+
+    /// End all other sessions
+    ///
+    /// Signs the user out everywhere but here.
+    #[oai(path = "/", method = "delete", operation_id = "end_other_sessions")]
+    async fn end_other_sessions(
+        &self,
+        context: &RequestContext,
+        caller: SignedIn,
+    ) -> Result<Ended, Failure<EndSessions>> {
+        self.0.sessions.end_others(caller.0, &context.origin()).await?;
+        Ok(Ended::Ended)
+    }
+}

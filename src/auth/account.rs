@@ -1,0 +1,204 @@
+//! What can users do to their own account?
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{
+    access_token::Identity,
+    error::{Error, WhichCode},
+    event::{self, Event, Subject},
+    limits::{Guess, Limits},
+    password::Passwords,
+    sessions::Sessions,
+    sms_code::{Code, SmsCodes},
+    to_the_end,
+};
+use crate::{
+    model::{
+        mobile::Mobile,
+        origin::Origin,
+        purpose::Purpose,
+        user::{User, UserStatus},
+    },
+    store::users::{MobileChange, UserStore},
+};
+
+/// Changes accounts. Clones share everything.
+#[derive(Clone)]
+pub struct Account {
+    /// Where users are kept.
+    pub users: Arc<dyn UserStore>,
+    /// Checks codes.
+    pub sms_codes: Arc<SmsCodes>,
+    /// Checks and hashes passwords.
+    pub passwords: Arc<Passwords>,
+    /// Counts wrong guesses.
+    pub limits: Arc<Limits>,
+    /// Ends sessions.
+    pub sessions: Arc<Sessions>,
+}
+
+/// How users show that the account is theirs before they change the password (ASVS 6.2.3).
+pub enum Proof {
+    /// They know the password of now.
+    OldPassword(SecretString),
+    /// They have the phone.
+    Code(Code),
+}
+
+impl Account {
+    /// Changes the name or the picture; what is not given stays.
+    pub async fn update_profile(
+        &self,
+        identity: Identity,
+        name: Option<String>,
+        avatar_url: Option<String>,
+    ) -> Result<User, Error> {
+        let now = self.sessions.clock.now();
+        let user = self.users.update_profile(identity.user_id, name.as_deref(), avatar_url.as_deref(), now).await?;
+        user.ok_or(Error::SessionRevoked)
+    }
+
+    /// Sets or changes the password; the user's other sessions end (ASVS 7.4.3).
+    pub async fn change_password(
+        &self,
+        identity: Identity,
+        password: SecretString,
+        proof: Proof,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        let user = self.sessions.user(identity).await?;
+        self.passwords.check_strength(&password, &user.mobile)?;
+        let this = self.clone();
+        to_the_end(async move {
+            let redeemed = match proof {
+                Proof::OldPassword(old) => {
+                    this.check_old_password(&user, old, &origin).await?;
+                    None
+                }
+                Proof::Code(code) => {
+                    Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
+                }
+            };
+            let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
+            this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
+        })
+        .await
+    }
+
+    /// Sets a new password by code; all of the user's sessions end (ASVS 6.4.3).
+    pub async fn reset_password(
+        &self,
+        mobile: Mobile,
+        code: Code,
+        password: SecretString,
+        origin: Origin,
+    ) -> Result<(), Error> {
+        self.passwords.check_strength(&password, &mobile)?;
+        let this = self.clone();
+        to_the_end(async move {
+            let redeemed = this.sms_codes.redeem(&mobile, Purpose::ResetPassword, &code, &origin).await?;
+            let changed = async {
+                // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
+                let user = this.users.user_by_mobile(&mobile).await?.ok_or(Error::SmsCodeExpired)?;
+                if user.status != UserStatus::Active {
+                    return Ok(None);
+                }
+                this.set_password(&user, password, None, &origin).await
+            };
+            this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
+        })
+        .await
+    }
+
+    /// Moves the account to another number, whose owner has proved both the old and the new one (ASVS 7.5.1); the
+    /// user's other sessions end. Neither code is used up unless both are right and the number is free.
+    pub async fn change_mobile(
+        &self,
+        identity: Identity,
+        mobile: Mobile,
+        code: Code,
+        current_code: Code,
+        origin: Origin,
+    ) -> Result<User, Error> {
+        let user = self.sessions.user(identity).await?;
+        if user.mobile == mobile {
+            return Err(Error::NumberUnchanged);
+        }
+        let this = self.clone();
+        to_the_end(async move {
+            let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
+            let purpose = Purpose::ChangeMobile;
+            let new = this.sms_codes.redeem(&mobile, purpose, &code, &origin).await.map_err(refused(WhichCode::New))?;
+            let current = match this.sms_codes.redeem(&user.mobile, purpose, &current_code, &origin).await {
+                Ok(current) => current,
+                Err(error) => {
+                    this.sms_codes.restore(new).await;
+                    return Err(refused(WhichCode::Current)(error));
+                }
+            };
+            let now = this.sessions.clock.now();
+            let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
+            let error = match changed {
+                Ok(MobileChange::Changed(user, ended)) => {
+                    this.sessions.have_ended(&ended);
+                    this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
+                    return Ok(*user);
+                }
+                Ok(MobileChange::Taken) => Error::MobileTaken,
+                Ok(MobileChange::Gone) => Error::SessionRevoked,
+                Err(error) => error.into(),
+            };
+            this.sms_codes.restore(new).await;
+            this.sms_codes.restore(current).await;
+            Err(error)
+        })
+        .await
+    }
+
+    /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
+    pub async fn delete(&self, identity: Identity, code: Code, origin: Origin) -> Result<(), Error> {
+        let user = self.sessions.user(identity).await?;
+        let this = self.clone();
+        to_the_end(async move {
+            let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
+            let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
+            let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
+            this.sessions.have_ended(&ended);
+            this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
+        let guess = self.limits.take_guess(Guess::Password, &user.mobile, origin).await?;
+        let verdict = self.passwords.verify(old, user.password_hash.clone()).await;
+        self.limits.settle_guess(&guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
+        if verdict?.right { Ok(()) } else { Err(Error::OldPasswordWrong) }
+    }
+
+    /// `None` for a user who may not sign in any more.
+    async fn set_password(
+        &self,
+        user: &User,
+        password: SecretString,
+        keep: Option<Uuid>,
+        origin: &Origin,
+    ) -> Result<Option<()>, Error> {
+        let hash = self.passwords.hash(password).await?;
+        let Some(ended) = self.users.set_password(user.id, &hash, keep, self.sessions.clock.now()).await? else {
+            return Ok(None);
+        };
+        self.sessions.have_ended(&ended);
+        self.record(Event::PasswordChanged, user, keep, origin);
+        Ok(Some(()))
+    }
+
+    fn record(&self, event: Event, user: &User, session_id: Option<Uuid>, origin: &Origin) {
+        let subject = Subject { user_id: Some(user.id), session_id, mobile: Some(&user.mobile), reason: None };
+        event::record(event, origin, subject);
+    }
+}

@@ -1,0 +1,123 @@
+//! What does a line of an import file say?
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound, Utc};
+use csv::ByteRecord;
+
+use super::password_hash::{StoredHash, UnusableHash};
+use crate::model::{mobile::Mobile, user::ImportedUser};
+
+/// How many characters a name may have.
+const MAX_NAME: usize = 32;
+
+/// What is wrong with a line, or with the first one, which names the columns. Quotes nothing of it: a line has a hash
+/// and a number.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each says itself what it means")]
+pub enum ImportError {
+    #[error("the first line must name the columns, and {0} must be one of them")]
+    NoColumn(&'static str),
+    #[error("the first line names {0} twice")]
+    ColumnTwice(&'static str),
+    #[error("has {0} fields instead of {1}")]
+    FieldCount(usize, usize),
+    #[error("{0} is not UTF-8")]
+    NotUtf8(&'static str),
+    #[error("mobile is not a mobile number of mainland China")]
+    Mobile,
+    #[error("name must have 1 to {MAX_NAME} characters, none of them a control character")]
+    Name,
+    #[error("password_hash {0}")]
+    PasswordHash(UnusableHash),
+    #[error("created_at {0}")]
+    CreatedAt(&'static str),
+}
+
+/// Where in a line things are.
+#[derive(Clone, Debug)]
+pub struct Columns {
+    count: usize,
+    mobile: usize,
+    name: Option<usize>,
+    password_hash: Option<usize>,
+    created_at: Option<usize>,
+}
+
+impl Columns {
+    /// Reads the first line of a file.
+    pub fn from_header(header: &ByteRecord) -> Result<Self, ImportError> {
+        let find = |name: &'static str| {
+            let is_named = |column: &[u8]| column.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+            let mut found = header.iter().enumerate().filter(|(_, column)| is_named(column)).map(|(place, _)| place);
+            match (found.next(), found.next()) {
+                (place, None) => Ok(place),
+                (_, Some(_)) => Err(ImportError::ColumnTwice(name)),
+            }
+        };
+        Ok(Self {
+            count: header.len(),
+            mobile: find("mobile")?.ok_or(ImportError::NoColumn("mobile"))?,
+            name: find("name")?,
+            password_hash: find("password_hash")?,
+            created_at: find("created_at")?,
+        })
+    }
+
+    /// The user that a line is about. A missing name is the mobile, a missing time is now.
+    pub fn user(&self, line: &ByteRecord, now: DateTime<Utc>) -> Result<ImportedUser, ImportError> {
+        // A comma too many would else make a name of a hash.
+        if line.len() != self.count {
+            return Err(ImportError::FieldCount(line.len(), self.count));
+        }
+        let text = |column: Option<usize>, name| {
+            let field = column.and_then(|column| line.get(column)).unwrap_or_default();
+            std::str::from_utf8(field).map(str::trim).map_err(|_| ImportError::NotUtf8(name))
+        };
+        let mobile = Mobile::parse(text(Some(self.mobile), "mobile")?).ok_or(ImportError::Mobile)?;
+        let name = match text(self.name, "name")? {
+            "" => mobile.as_str(),
+            name if name.chars().nth(MAX_NAME).is_some() || name.chars().any(char::is_control) => {
+                return Err(ImportError::Name);
+            }
+            name => name,
+        };
+        let name = name.to_owned();
+        // Django marks users without a password by an exclamation mark.
+        let password_hash = match text(self.password_hash, "password_hash")? {
+            hash if hash.is_empty() || hash.starts_with('!') => None,
+            hash => Some(StoredHash::parse(hash).map(|_| hash.to_owned()).map_err(ImportError::PasswordHash)?),
+        };
+        let created_at = match text(self.created_at, "created_at")? {
+            "" => now,
+            time => created_at(time, now).map_err(ImportError::CreatedAt)?,
+        };
+        Ok(ImportedUser { mobile, name, password_hash, created_at })
+    }
+}
+
+fn created_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, &'static str> {
+    match parse_time(text).ok_or("is not a time such as 2026-01-31T12:00:00Z")? {
+        time if time > now => Err("lies in the future"),
+        time if time < DateTime::UNIX_EPOCH => Err("lies before 1970"),
+        time => Ok(time),
+    }
+}
+
+/// Reads a time as people and databases write it: RFC 3339, with a space for the `T`, without an offset (UTC), or a
+/// date alone (midnight, UTC). To the microsecond, which is what every database keeps.
+pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
+    // chrono reads as many digits as there are.
+    if text.len() > 40 {
+        return None;
+    }
+    let with_offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z"];
+    let without_offset = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
+    let time = with_offset.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());
+    let time = time.map(|time| time.to_utc());
+    let time = time
+        .or_else(|| {
+            let time = without_offset.iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())?;
+            Some(time.and_utc())
+        })
+        .or_else(|| Some(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_time(NaiveTime::MIN).and_utc()));
+    time.map(|time| time.trunc_subsecs(6))
+}

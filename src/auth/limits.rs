@@ -1,0 +1,195 @@
+//! How much of what may who do? Every limit, and what it counts.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    error::Error,
+    event::{self, Event, Subject},
+};
+use crate::{
+    clock::Clock,
+    model::{mobile::Mobile, origin::Origin},
+    store::ephemeral::{Admission, Counter, EphemeralStore, Tally},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many codes a mobile gets within an hour before a picture is asked for, when none is redeemed.
+const UNREDEEMED_PER_HOUR: u32 = 3;
+
+/// For how many mobiles one network asks codes within an hour before a picture is asked for.
+const MOBILES_PER_HOUR: u32 = 10;
+
+/// From which share of the hourly total on a picture is asked for, in percent.
+const BUSY_PERCENT: u32 = 80;
+
+/// How many times the budget of one network is that of all networks together: a stranger who guesses locks nobody out
+/// from elsewhere, and a crowd of strangers gets no further (ASVS 6.1.1).
+const NETWORKS: u32 = 5;
+
+const SMS_GAP: &str = "sms_gap";
+const SMS_PER_MOBILE: &str = "sms_per_mobile";
+const SMS_TOTAL: &str = "sms_total";
+
+/// The numbers of the limits; 0 is none.
+#[derive(Clone, Copy, Debug)]
+pub struct LimitSettings {
+    /// `SMS_RESEND_SECONDS`.
+    pub resend_gap: Duration,
+    /// `SMS_PER_MOBILE_PER_DAY`.
+    pub sms_per_mobile_per_day: u32,
+    /// `SMS_PER_IP_PER_HOUR`.
+    pub sms_per_ip_per_hour: u32,
+    /// `SMS_TOTAL_PER_HOUR`.
+    pub sms_total_per_hour: u32,
+    /// `VERIFY_PER_MOBILE_PER_HOUR`.
+    pub verify_per_mobile_per_hour: u32,
+    /// `REQUESTS_PER_IP_PER_MINUTE`.
+    pub requests_per_ip_per_minute: u32,
+}
+
+/// What can be guessed at. Each has a budget of its own: who runs out of one is not locked out of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// SMS codes of all purposes.
+    SmsCode,
+    /// Passwords, at sign-in and as the old one.
+    Password,
+}
+
+/// Counts what happens against the limits (ASVS 6.1.1, 6.3.1, 6.6.3). An address is a whole /64 in IPv6.
+pub struct Limits {
+    /// Where it is counted, for all instances.
+    pub codes: Arc<dyn EphemeralStore>,
+    /// The numbers.
+    pub settings: LimitSettings,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Limits {
+    /// A message to a mobile, asked for by somebody.
+    pub fn message(&self, mobile: &Mobile, origin: &Origin) -> Tally {
+        let LimitSettings { sms_per_mobile_per_day: per_day, sms_per_ip_per_hour: per_ip, .. } = self.settings;
+        let total = self.settings.sms_total_per_hour;
+        let (mobile, network) = (mobile.as_str(), origin.network());
+        let gap = u32::from(!self.settings.resend_gap.is_zero());
+        self.tally(vec![
+            limit(SMS_GAP, mobile, self.settings.resend_gap, gap),
+            limit(SMS_PER_MOBILE, mobile, DAY, per_day),
+            limit("sms_per_ip", &network, HOUR, per_ip),
+            total_of_messages(total),
+            unredeemed(mobile),
+            Counter {
+                member: Some(mobile.to_owned()),
+                suspicion: Some(MOBILES_PER_HOUR),
+                ..limit("sms_mobiles_per_ip", &network, HOUR, 0)
+            },
+        ])
+    }
+
+    /// Counts a guess as a wrong one for the time being, so that guesses at the same instant cannot all slip through.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] when the budget is used up.
+    pub async fn take_guess(&self, guess: Guess, mobile: &Mobile, origin: &Origin) -> Result<Tally, Error> {
+        let tally = self.guess(guess, mobile, origin);
+        match self.codes.count(&tally).await? {
+            Admission::Refused { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
+            Admission::Admitted | Admission::Suspicious => Ok(tally),
+        }
+    }
+
+    /// What became of a guess: a right one clears the budget of its network, one that was not looked at is taken back.
+    pub async fn settle_guess(&self, guess: &Tally, right: Option<bool>) {
+        let settled = match right {
+            Some(true) => self.codes.clear(guess).await,
+            Some(false) => Ok(()),
+            None => self.codes.uncount(guess).await,
+        };
+        if let Err(error) = settled {
+            tracing::warn!(%error, "a guess goes on counting as a wrong one");
+        }
+    }
+
+    /// A guess that may turn out wrong.
+    pub fn guess(&self, guess: Guess, mobile: &Mobile, origin: &Origin) -> Tally {
+        let name = match guess {
+            Guess::SmsCode => "wrong_codes",
+            Guess::Password => "wrong_passwords",
+        };
+        let budget = self.settings.verify_per_mobile_per_hour;
+        let everywhere = limit(name, mobile.as_str(), HOUR, budget.saturating_mul(NETWORKS));
+        let here = Counter { part: Some(origin.network()), ..limit(name, mobile.as_str(), HOUR, budget) };
+        Tally { counters: vec![here, everywhere], ..self.tally(Vec::new()) }
+    }
+
+    /// The messages to a mobile of which none was redeemed.
+    pub fn unredeemed(&self, mobile: &Mobile) -> Counter {
+        unredeemed(mobile.as_str())
+    }
+
+    /// Counts a request of any kind. Who cannot be counted is let through: tokens verify without any store.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`].
+    pub async fn request(&self, origin: &Origin) -> Result<(), Error> {
+        let per_minute = self.settings.requests_per_ip_per_minute;
+        if per_minute == 0 {
+            return Ok(());
+        }
+        let tally = self.tally(vec![limit("requests", &origin.network(), MINUTE, per_minute)]);
+        match self.codes.count(&tally).await {
+            Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
+            Ok(Admission::Admitted | Admission::Suspicious) => Ok(()),
+            Err(error) => {
+                tracing::warn!(%error, "requests are not counted for the moment");
+                Ok(())
+            }
+        }
+    }
+
+    /// Only counters that can object to anything are worth counting.
+    fn tally(&self, mut counters: Vec<Counter>) -> Tally {
+        counters.retain(|counter| counter.limit.is_some() || counter.suspicion.is_some());
+        Tally { id: Uuid::now_v7().to_string(), at: self.clock.now(), counters }
+    }
+}
+
+/// The refusal by a counter of this name, put on record.
+pub fn limited(name: &'static str, retry_after: Duration, mobile: Option<&Mobile>, origin: &Origin) -> Error {
+    let subject = Subject { mobile, reason: Some(name), ..Subject::default() };
+    event::record(Event::Limited, origin, subject);
+    match name {
+        SMS_GAP => Error::SmsTooFrequent { retry_after },
+        SMS_PER_MOBILE | SMS_TOTAL => Error::SmsQuotaExceeded { retry_after },
+        _ => Error::TooManyRequests { retry_after },
+    }
+}
+
+/// So many within a window, 0 for any number.
+fn limit(name: &'static str, subject: &str, window: Duration, limit: u32) -> Counter {
+    Counter {
+        name,
+        subject: subject.to_owned(),
+        part: None,
+        member: None,
+        window,
+        limit: Some(limit).filter(|limit| *limit > 0),
+        suspicion: None,
+    }
+}
+
+fn total_of_messages(limit_per_hour: u32) -> Counter {
+    let busy = (u64::from(limit_per_hour) * u64::from(BUSY_PERCENT)).div_ceil(100);
+    let suspicion = u32::try_from(busy).ok().filter(|busy| *busy > 0);
+    Counter { suspicion, ..limit(SMS_TOTAL, "all", HOUR, limit_per_hour) }
+}
+
+fn unredeemed(mobile: &str) -> Counter {
+    Counter { suspicion: Some(UNREDEEMED_PER_HOUR), ..limit("sms_unredeemed", mobile, HOUR, 0) }
+}

@@ -1,0 +1,122 @@
+//! How does an operator look at a user, and change what the user may do?
+
+use std::io::{self, BufRead, Read};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use phonepass::{
+    app,
+    clock::Clock,
+    config::{ChosenUser, Config, UsersCommand},
+    model::{
+        mobile::Mobile,
+        user::{User, UserStatus},
+    },
+    store::users::UserStore,
+};
+
+use super::{CommandError, import, list, print, tell};
+
+/// Runs one of the commands on users.
+pub async fn run(command: &UsersCommand, config: &Config) -> Result<(), CommandError> {
+    let now = Clock::system().now();
+    match command {
+        UsersCommand::Show { mobile } => show(mobile, config, now).await,
+        UsersCommand::Disable(chosen) => set_status(chosen, UserStatus::Disabled, config, now).await,
+        UsersCommand::Enable(chosen) => set_status(chosen, UserStatus::Active, config, now).await,
+        UsersCommand::SignOut(chosen) => {
+            let users = app::open_database(config).await?;
+            let user = confirmed(users.as_ref(), chosen, "sign out everywhere", now).await?;
+            let ended = users.end_sessions(user.id, None, now).await?;
+            report(&user, "is signed out", ended.len())
+        }
+        UsersCommand::Delete(chosen) => {
+            let users = app::open_database(config).await?;
+            let user = confirmed(users.as_ref(), chosen, "delete for good", now).await?;
+            let ended = users.delete_user(user.id, now).await?;
+            report(&user, "is deleted", ended.len())
+        }
+        UsersCommand::List { created_after, format } => list::run(*created_after, *format, config).await,
+        UsersCommand::Import { file } => import::run(file, config).await,
+    }
+}
+
+async fn show(mobile: &Mobile, config: &Config, now: DateTime<Utc>) -> Result<(), CommandError> {
+    let users = app::open_database(config).await?;
+    let user = find(users.as_ref(), mobile).await?;
+    let sessions = users.sessions(user.id, now).await?.len();
+    let lines = [
+        ("id", user.id.to_string()),
+        ("mobile", user.mobile.as_str().to_owned()),
+        ("name", printable(&user.name)),
+        ("status", user.status.as_str().to_owned()),
+        ("has_password", yes_or_no(user.password_hash.is_some()).to_owned()),
+        ("created_at", time(user.created_at)),
+        ("last_login", time(user.last_login)),
+        ("sessions", sessions.to_string()),
+    ];
+    lines.iter().try_for_each(|(name, value)| print(format_args!("{name:<13} {value}\n")))
+}
+
+async fn set_status(
+    chosen: &ChosenUser,
+    status: UserStatus,
+    config: &Config,
+    now: DateTime<Utc>,
+) -> Result<(), CommandError> {
+    let users = app::open_database(config).await?;
+    let question = if status == UserStatus::Active { "enable" } else { "disable" };
+    let user = confirmed(users.as_ref(), chosen, question, now).await?;
+    let ended = users.set_status(user.id, status, now).await?;
+    let already = if user.status == status { " already" } else { "" };
+    report(&user, &format!("is {}{already}", status.as_str()), ended.len())
+}
+
+async fn find(users: &dyn UserStore, mobile: &Mobile) -> Result<User, CommandError> {
+    let user = users.user_by_mobile(mobile).await?;
+    user.ok_or_else(|| CommandError::Refused(format!("There is no user with the mobile {}.", mobile.as_str())))
+}
+
+/// The chosen user, if whoever runs this means them.
+async fn confirmed(
+    users: &dyn UserStore,
+    chosen: &ChosenUser,
+    question: &str,
+    now: DateTime<Utc>,
+) -> Result<User, CommandError> {
+    let user = find(users, &chosen.mobile).await?;
+    if chosen.yes {
+        return Ok(user);
+    }
+    let sessions = users.sessions(user.id, now).await?.len();
+    // To standard error: standard output may go into a file, and the question must be seen.
+    tell(format_args!("{} ({}), {}\n", user.mobile.as_str(), printable(&user.name), user.status.as_str()));
+    let (registered, last) = (time(user.created_at), time(user.last_login));
+    tell(format_args!("registered {registered}, signed in last {last}, sessions: {sessions}\n{question}? [y/N] "));
+    let mut answer = String::new();
+    // Text that is not UTF-8 is no yes either.
+    let read = io::stdin().lock().take(100).read_line(&mut answer).is_ok();
+    if read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(user)
+    } else {
+        Err(CommandError::Refused("Nothing was changed.".to_owned()))
+    }
+}
+
+fn report(user: &User, what: &str, ended: usize) -> Result<(), CommandError> {
+    print(format_args!("{} ({}) {what}. Sessions ended: {ended}.\n", user.mobile.as_str(), printable(&user.name)))
+}
+
+/// A name as a terminal may see it: users choose their names, escape sequences included.
+pub fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A time to the second.
+pub fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Yes or no.
+pub fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}

@@ -1,0 +1,25 @@
+//! Where does a request come from?
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What a request tells about its sender: kept with a session, counted in limits, written to the event log.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The client's address.
+    pub ip: Option<IpAddr>,
+    /// The `User-Agent`, at most 256 characters.
+    pub user_agent: Option<String>,
+    /// The `X-Request-Id`.
+    pub request_id: String,
+}
+
+impl Origin {
+    /// What limits count as one address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
+    pub fn network(&self) -> String {
+        match self.ip {
+            Some(IpAddr::V4(ip)) => ip.to_string(),
+            Some(IpAddr::V6(ip)) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
+            None => "unknown".to_owned(),
+        }
+    }
+}

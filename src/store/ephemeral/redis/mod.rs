@@ -1,0 +1,319 @@
+//! How do codes live in Redis, Valkey, Sentinel or Cluster?
+
+mod scripts;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use fred::{
+    clients::Pool,
+    interfaces::{ClientLike, KeysInterface, LuaInterface},
+    types::{
+        Builder, Expiration, FromValue,
+        config::{Config, ReconnectPolicy, TcpConfig},
+        scripts::Script,
+    },
+};
+
+use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
+use crate::store::StoreError;
+
+const STORE: &str = "redis";
+
+/// How long one connection attempt and one command may take.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The store on Redis.
+pub struct Redis {
+    pool: Pool,
+    prefix: String,
+    clustered: bool,
+}
+
+impl Redis {
+    /// Starts connecting. A server that is not there yet is tried again for ever, in the background.
+    pub async fn connect(url: &str, prefix: &str) -> Result<Self, StoreError> {
+        let mut config = Config::from_url(url).map_err(|error| StoreError::new(STORE, error))?;
+        config.fail_fast = false;
+        let clustered = config.server.is_clustered();
+        let pool = Builder::from_config(config)
+            .with_connection_config(|connection| {
+                connection.connection_timeout = TIMEOUT;
+                connection.internal_command_timeout = TIMEOUT;
+                // A script that uses up a code must not be sent twice.
+                connection.max_command_attempts = 1;
+                connection.unresponsive.max_timeout = Some(2 * TIMEOUT);
+                connection.unresponsive.interval = TIMEOUT;
+                connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
+            })
+            .with_performance_config(|performance| performance.default_command_timeout = TIMEOUT)
+            .set_policy(ReconnectPolicy::new_constant(0, 200))
+            .build_pool(2)
+            .map_err(|error| StoreError::new(STORE, error))?;
+        pool.connect();
+        if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() {
+            tracing::warn!("redis cannot be reached yet; trying on");
+        }
+        Ok(Self { pool, prefix: prefix.to_owned(), clustered })
+    }
+
+    fn image_code_key(&self, id: &str) -> String {
+        format!("{}image_code:{id}", self.prefix)
+    }
+
+    fn code_key(&self, slot: &CodeSlot) -> String {
+        format!("{}sms_code:{}:{}", self.prefix, slot.purpose.as_str(), self.tagged(slot.mobile.as_str()))
+    }
+
+    fn counter_key(&self, counter: &Counter) -> String {
+        let key = format!("{}limit:{}:{}", self.prefix, counter.name, self.tagged(&counter.subject));
+        counter.part.as_ref().map_or(key.clone(), |part| format!("{key}:{part}"))
+    }
+
+    fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> String {
+        let key = replay.map_or("", |replay| &replay.key);
+        format!("{}idempotency:{}:{key}", self.prefix, self.tagged(slot.mobile.as_str()))
+    }
+
+    /// In a cluster, all keys of a mobile or a network share a slot.
+    fn tagged(&self, subject: &str) -> String {
+        if self.clustered { format!("{{{subject}}}") } else { subject.to_owned() }
+    }
+
+    /// The counters that one script can reach together: all of them, but in a cluster only those of one subject.
+    fn groups<'a>(&self, tally: &'a Tally) -> Vec<Vec<&'a Counter>> {
+        let mut groups = BTreeMap::<&str, Vec<_>>::new();
+        for counter in &tally.counters {
+            groups.entry(if self.clustered { &counter.subject } else { "" }).or_default().push(counter);
+        }
+        groups.into_values().collect()
+    }
+
+    /// Counts a tally, group by group; the group of the slot comes last and takes the code along. A group that
+    /// refuses has the ones before it take it back.
+    async fn admit(
+        &self,
+        tally: &Tally,
+        code: Option<(&CodeSlot, Option<&PendingCode>)>,
+        trusted: bool,
+    ) -> Result<Admission, StoreError> {
+        let mut groups = self.groups(tally);
+        if let Some((slot, _)) = code {
+            groups.sort_by_key(|group| group[0].subject == slot.mobile.as_str());
+        }
+        let mut counted = Vec::new();
+        let mut admission = Admission::Admitted;
+        for (place, group) in groups.iter().enumerate() {
+            let code = code.filter(|_| place + 1 == groups.len());
+            let mut keys = self.counter_keys(group);
+            let mut args =
+                vec![millis_of(tally.at).to_string(), group.len().to_string(), u8::from(trusted).to_string()];
+            args.extend(counter_args(tally, group));
+            if let Some((slot, Some(code))) = code {
+                keys.push(self.code_key(slot));
+                args.extend(code_args(code));
+            }
+            match admission_by(group, self.run(&scripts::COUNT, keys, args).await?) {
+                Admission::Admitted => {}
+                Admission::Suspicious if trusted => admission = Admission::Suspicious,
+                obstacle => {
+                    for group in counted {
+                        self.uncount_group(tally, group, None).await?;
+                    }
+                    return Ok(obstacle);
+                }
+            }
+            counted.push(group);
+        }
+        Ok(admission)
+    }
+
+    async fn uncount_group(
+        &self,
+        tally: &Tally,
+        group: &[&Counter],
+        code: Option<(&CodeSlot, &str)>,
+    ) -> Result<(), StoreError> {
+        let mut keys = self.counter_keys(group);
+        let mut args = vec![millis_of(tally.at).to_string(), group.len().to_string()];
+        args.extend(counter_args(tally, group));
+        if let Some((slot, digest)) = code {
+            keys.push(self.code_key(slot));
+            args.push(digest.to_owned());
+        }
+        self.run(&scripts::UNCOUNT, keys, args).await
+    }
+
+    fn counter_keys(&self, counters: &[&Counter]) -> Vec<String> {
+        counters.iter().map(|counter| self.counter_key(counter)).collect()
+    }
+
+    /// Runs a script by its hash, and by its source where the server does not know it yet.
+    async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, args: Vec<String>) -> Result<R, StoreError> {
+        let client = self.pool.next();
+        let outcome = match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client.eval(script.lua().cloned().unwrap_or_default(), keys, args).await
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl EphemeralStore for Redis {
+    async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError> {
+        let expiry = Expiration::PX(millis(ttl));
+        self.pool.set(self.image_code_key(id), text, Some(expiry), None, false).await.map_err(unavailable)
+    }
+
+    async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
+        self.pool.getdel(self.image_code_key(id)).await.map_err(unavailable)
+    }
+
+    async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
+        let mut admission = Admission::Admitted;
+        for group in self.groups(tally) {
+            let mut args = vec![millis_of(tally.at).to_string()];
+            args.extend(counter_args(tally, &group));
+            match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?) {
+                Admission::Admitted => {}
+                Admission::Suspicious => admission = Admission::Suspicious,
+                refused @ Admission::Refused { .. } => return Ok(refused),
+            }
+        }
+        Ok(admission)
+    }
+
+    async fn count(&self, tally: &Tally) -> Result<Admission, StoreError> {
+        self.admit(tally, None, true).await
+    }
+
+    async fn uncount(&self, tally: &Tally) -> Result<(), StoreError> {
+        for group in self.groups(tally) {
+            self.uncount_group(tally, &group, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn clear(&self, tally: &Tally) -> Result<(), StoreError> {
+        let counters: Vec<_> = tally.counters.iter().collect();
+        self.run(&scripts::CLEAR, self.counter_keys(&counters), Vec::new()).await
+    }
+
+    async fn issue_code(
+        &self,
+        slot: &CodeSlot,
+        code: Option<&PendingCode>,
+        message: &Tally,
+        trusted: bool,
+    ) -> Result<Admission, StoreError> {
+        self.admit(message, Some((slot, code)), trusted).await
+    }
+
+    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError> {
+        for group in self.groups(message) {
+            let code = (!self.clustered || group[0].subject == slot.mobile.as_str()).then_some((slot, digest));
+            self.uncount_group(message, &group, code).await?;
+        }
+        Ok(())
+    }
+
+    async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
+        let guesses: Vec<_> = attempt.guess.counters.iter().collect();
+        let mut keys = vec![
+            self.code_key(attempt.slot),
+            self.counter_key(attempt.unredeemed),
+            self.replay_key(attempt.slot, attempt.replay),
+        ];
+        keys.extend(self.counter_keys(&guesses));
+        let mut args = vec![
+            millis_of(attempt.guess.at).to_string(),
+            attempt.digest.to_owned(),
+            attempt.fixed.unwrap_or_default().to_owned(),
+            attempt.replay.map_or(String::new(), |replay| replay.value.clone()),
+            attempt.replay.map_or(0, |replay| millis(replay.ttl)).to_string(),
+        ];
+        args.extend(counter_args(attempt.guess, &guesses));
+        let (outcome, number, rest, value): (i64, i64, i64, String) = self.run(&scripts::REDEEM, keys, args).await?;
+        let tries = u32::try_from(number).unwrap_or_default();
+        Ok(match outcome {
+            2 => Redemption::Repeated(value),
+            1 => Redemption::Accepted(attempt.fixed.is_none().then(|| PendingCode {
+                digest: attempt.digest.to_owned(),
+                tries_left: tries,
+                ttl: duration(rest),
+            })),
+            0 => Redemption::Wrong { tries_left: attempt.fixed.is_none().then_some(tries) },
+            -1 => Redemption::Missing,
+            _ => Redemption::Refused { name: name_at(&guesses, number), retry_after: duration(rest) },
+        })
+    }
+
+    async fn restore_code(
+        &self,
+        slot: &CodeSlot,
+        code: Option<&PendingCode>,
+        replay: Option<&Replay>,
+    ) -> Result<(), StoreError> {
+        let keys = vec![self.code_key(slot), self.replay_key(slot, replay)];
+        self.run(&scripts::RESTORE, keys, code.into_iter().flat_map(code_args).collect()).await
+    }
+
+    fn name(&self) -> &'static str {
+        STORE
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.pool.ping(None).await.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: fred::error::Error) -> StoreError {
+    StoreError::new(STORE, error)
+}
+
+/// What the survey in a script found.
+fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, i64)) -> Admission {
+    match (refusing, suspicious) {
+        (-1, 0) => Admission::Admitted,
+        (-1, _) => Admission::Suspicious,
+        _ => Admission::Refused { name: name_at(counters, refusing), retry_after: duration(wait) },
+    }
+}
+
+fn name_at(counters: &[&Counter], index: i64) -> &'static str {
+    usize::try_from(index).ok().and_then(|index| counters.get(index)).map_or("", |counter| counter.name)
+}
+
+/// Counters as the scripts take them: member, milliseconds of the window, limit, suspicion.
+fn counter_args<'a>(tally: &'a Tally, counters: &'a [&Counter]) -> impl Iterator<Item = String> + 'a {
+    counters.iter().flat_map(|counter| {
+        [
+            counter.member.as_ref().unwrap_or(&tally.id).clone(),
+            millis(counter.window).to_string(),
+            counter.limit.unwrap_or(0).to_string(),
+            counter.suspicion.unwrap_or(0).to_string(),
+        ]
+    })
+}
+
+/// A code as the scripts take it: digest, tries, milliseconds.
+fn code_args(code: &PendingCode) -> [String; 3] {
+    [code.digest.clone(), code.tries_left.to_string(), millis(code.ttl).to_string()]
+}
+
+fn millis(duration: Duration) -> i64 {
+    duration.as_millis().try_into().unwrap_or(i64::MAX)
+}
+
+fn millis_of(time: DateTime<Utc>) -> i64 {
+    time.timestamp_millis()
+}
+
+/// Milliseconds from a script; negative is nothing left.
+fn duration(millis: i64) -> Duration {
+    Duration::from_millis(millis.try_into().unwrap_or_default())
+}

@@ -1,0 +1,120 @@
+//! How does PostgreSQL do what operators ask for?
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use super::{
+    super::{Administration, CONNECT_TIMEOUT, bounded},
+    Postgres, STORE, end_sessions, user_from,
+};
+use crate::{
+    model::user::{ImportedUser, User, UserStatus},
+    store::StoreError,
+};
+
+#[async_trait]
+impl Administration for Postgres {
+    async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
+        bounded(STORE, async {
+            let mut transaction = self.0.begin().await?;
+            sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
+                .bind(id)
+                .bind(status.as_str())
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
+            let ended = match status {
+                UserStatus::Active => Vec::new(),
+                UserStatus::Disabled | UserStatus::Deleted => end_sessions(&mut transaction, id, None, now).await?,
+            };
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
+    }
+
+    async fn users_after(
+        &self,
+        after: Option<Uuid>,
+        created_after: Option<DateTime<Utc>>,
+        at_most: u32,
+    ) -> Result<Vec<User>, StoreError> {
+        bounded(STORE, async {
+            let query = sqlx::query(
+                "SELECT * FROM users
+                 WHERE mobile IS NOT NULL AND id > $1 AND created_at >= $2
+                 ORDER BY id LIMIT $3",
+            )
+            .bind(after.unwrap_or_default())
+            .bind(created_after.unwrap_or_default())
+            .bind(i64::from(at_most));
+            query.fetch_all(&self.0).await?.iter().map(user_from).collect()
+        })
+        .await
+    }
+
+    async fn import_users(&self, users: &[ImportedUser], now: DateTime<Utc>) -> Result<u64, StoreError> {
+        let ids: Vec<_> = users.iter().map(|_| Uuid::now_v7()).collect();
+        let mobiles: Vec<_> = users.iter().map(|user| user.mobile.as_str()).collect();
+        let names: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+        let hashes: Vec<_> = users.iter().map(|user| user.password_hash.as_deref()).collect();
+        let times: Vec<_> = users.iter().map(|user| user.created_at).collect();
+        // In the order of mobiles: two imports at once would else wait for each other.
+        let query = sqlx::query(
+            "INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
+             SELECT id, mobile, name, password_hash, 'active', created_at, $6, created_at
+             FROM unnest($1, $2, $3, $4, $5) AS imported (id, mobile, name, password_hash, created_at)
+             ORDER BY mobile
+             ON CONFLICT (mobile) DO NOTHING",
+        )
+        .bind(ids)
+        .bind(mobiles)
+        .bind(names)
+        .bind(hashes)
+        .bind(times)
+        .bind(now);
+        Ok(bounded(STORE, query.execute(&self.0)).await?.rows_affected())
+    }
+
+    async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL").bind(now);
+        query.execute(&self.0).await.map(drop).map_err(|error| StoreError::new(STORE, error))
+    }
+
+    async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM sessions
+             WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        )
+        .bind(time)
+        .bind(i64::from(at_most));
+        Ok(bounded(STORE, query.execute(&self.0)).await?.rows_affected())
+    }
+
+    async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let query = sqlx::query_scalar(
+            "INSERT INTO settings (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = settings.value
+             RETURNING value",
+        )
+        .bind(name)
+        .bind(value);
+        bounded(STORE, query.fetch_one(&self.0)).await
+    }
+
+    async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE settings SET value = $2 WHERE name = $1").bind(name).bind(value);
+        bounded(STORE, query.execute(&self.0)).await.map(drop)
+    }
+
+    async fn migrate(&self) -> Result<(), StoreError> {
+        // Another instance may hold the lock, and a large table may take longer than any request.
+        let patient = self.0.connect_options().as_ref().clone().options([("statement_timeout", "0")]);
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(patient);
+        let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
+        pool.close().await;
+        migrated.map_err(|error| StoreError::new(STORE, error))
+    }
+}
