@@ -130,7 +130,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         &master,
         sms_code_settings(config),
     ));
-    let passwords = Arc::new(Passwords::new(config.password_min_length.into()));
+    let passwords = Arc::new(Passwords::new(config.password_min_length.into(), config.context_words()));
     let login = Login {
         users: users.clone(),
         limits: limits.clone(),

@@ -343,6 +343,14 @@ impl Config {
         self.jwt_issuer.clone().unwrap_or_else(|| self.public_url())
     }
 
+    /// What this service is called, in words of at least four letters: too easy to guess for a password.
+    pub fn context_words(&self) -> Vec<String> {
+        let host = self.public_url.as_ref().and_then(Url::domain).unwrap_or_default();
+        let words = host.split(['.', '-']).chain(["phonepass", self.jwt_audience.as_str()]);
+        let words = words.map(str::to_lowercase).filter(|word| word.chars().count() >= 4 && word != "localhost");
+        words.collect()
+    }
+
     /// `SMS_TEST_CODES`, to look up.
     pub fn test_codes(&self) -> HashMap<Mobile, String> {
         self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()

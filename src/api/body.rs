@@ -9,7 +9,7 @@ use poem::Body;
 const LIMIT: usize = 16 * 1024;
 
 /// How much of a larger body is thrown away before the answer: a client that is still writing would not read it.
-const DRAIN: usize = 256 * 1024;
+const DRAIN: usize = 8 * 1024 * 1024;
 
 /// How long a body may take to arrive.
 const TIMEOUT: Duration = Duration::from_secs(10);

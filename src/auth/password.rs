@@ -35,6 +35,7 @@ const WRONG_ANSWER_AFTER: Duration = Duration::from_millis(500);
 /// Checks and hashes passwords: argon2id with OWASP's parameters, so many at once as there are cores.
 pub struct Passwords {
     min_length: usize,
+    context_words: Vec<String>,
     cores: Cores,
 }
 
@@ -47,9 +48,9 @@ pub struct Verdict {
 }
 
 impl Passwords {
-    /// Accepts passwords of at least so many characters.
-    pub fn new(min_length: usize) -> Self {
-        Self { min_length, cores: Cores::new("password hashing", QUEUE_PER_CORE) }
+    /// Accepts passwords of at least so many characters that are more than one of the words, which are in lower case.
+    pub fn new(min_length: usize, context_words: Vec<String>) -> Self {
+        Self { min_length, context_words, cores: Cores::new("password hashing", QUEUE_PER_CORE) }
     }
 
     /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).
@@ -64,10 +65,21 @@ impl Passwords {
             Some(WeakPassword::IsMobile)
         } else if COMMON.contains(password.to_lowercase().as_str()) {
             Some(WeakPassword::Common)
+        } else if self.is_context(password) {
+            Some(WeakPassword::IsContext)
         } else {
             None
         };
         weakness.map_or(Ok(()), |weakness| Err(Error::PasswordWeak(weakness)))
+    }
+
+    /// Is it little more than a word that everybody here would try first (ASVS 6.2.11)?
+    fn is_context(&self, password: &str) -> bool {
+        let password = password.to_lowercase();
+        let letters = |text: &str| text.chars().filter(|letter| letter.is_alphabetic()).count();
+        self.context_words
+            .iter()
+            .any(|word| password.contains(word.as_str()) && letters(&password.replace(word.as_str(), "")) <= 2)
     }
 
     /// The PHC string of a new password.

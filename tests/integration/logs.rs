@@ -241,3 +241,126 @@ async fn no_log_line_holds_a_mobile_a_code_a_token_a_password_or_a_secret() {
         assert!(line.is_none(), "{word} is in the log: {}", line.unwrap_or_default());
     }
 }
+
+/// The security events among the lines of a log.
+fn events(lines: &str) -> Vec<Value> {
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["target"] == "phonepass::event").collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let vendor = Vendor::default();
+    let webhook = vendor.listen().await;
+    let environment = [
+        ("LOG_FORMAT", "json"),
+        ("SMS_PROVIDER", "webhook"),
+        ("SMS_WEBHOOK_URL", webhook.as_str()),
+        ("SMS_RESEND_SECONDS", "0"),
+        ("IMAGE_CODE", "never"),
+        ("SMS_CODE_LENGTH", "8"),
+        ("VERIFY_PER_MOBILE_PER_HOUR", "7"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("SHUTDOWN_DELAY", "0"),
+    ];
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    let ask = async |mobile: &str, purpose: &str, token: &str| {
+        let body = json!({ "mobile": mobile, "purpose": purpose });
+        let request = process.request(Method::POST, "/app/v1_0/sms/codes").bearer_auth(token).json(&body);
+        process.send(request).await
+    };
+    let send = async |method: Method, path: &str, token: &str, body: Value| {
+        let request = process.request(method, &format!("/app/v1_0/{path}")).bearer_auth(token);
+        process.send(request.json(&body)).await
+    };
+    let sign_in = async || {
+        ask(ANNA, "login", "").await.expect(200);
+        let request = process
+            .request(Method::POST, "/app/v1_0/authorizations")
+            .header("user-agent", "a phone")
+            .header("x-forwarded-for", "192.0.2.1")
+            .header("x-request-id", "request-of-anna");
+        let answer = process.send(request.json(&json!({ "mobile": ANNA, "code": vendor.last_code() }))).await;
+        answer.expect(201)
+    };
+
+    let registered = sign_in().await;
+    let (user_id, tokens) = (registered["data"]["user_id"].clone(), Tokens::of(&registered));
+    ask(ANNA, "reset_password", "").await.expect(200);
+    until("the code in the background", Duration::from_secs(10), async || vendor.codes().len() == 2).await;
+    let body = json!({ "password": PASSWORD, "code": vendor.last_code() });
+    send(Method::PUT, "user/password", &tokens.access, body).await.expect(204);
+    let body = json!({ "mobile": ANNA, "password": WRONG_PASSWORD });
+    process.post("/app/v1_0/authorizations/password", body).await.expect_error(401, "credentials_invalid");
+    let second = Tokens::of(&sign_in().await);
+    send(Method::DELETE, "user/sessions", &second.access, json!({})).await.expect(204);
+    let third = Tokens::of(&process.refresh(&second.refresh).await.expect(201));
+    process.refresh(&third.refresh).await.expect(201);
+    process.refresh(&second.refresh).await.expect_error(401, "refresh_token_reused");
+
+    ask(ANNA, "login", "").await.expect(200);
+    let wrong = if vendor.last_code() == "00000000" { "00000001" } else { "00000000" };
+    for _ in 0..5 {
+        process.sign_in_with(ANNA, wrong).await.expect_error(400, "sms_code_invalid");
+    }
+    let fourth = Tokens::of(&sign_in().await).access;
+    ask(BERT, "change_mobile", &fourth).await.expect(200);
+    let new = vendor.last_code();
+    ask(ANNA, "change_mobile", &fourth).await.expect(200);
+    let body = json!({ "mobile": BERT, "code": new, "current_code": vendor.last_code() });
+    send(Method::PUT, "user/mobile", &fourth, body).await.expect(200);
+    vendor.fails.store(true, Ordering::Relaxed);
+    ask(BERT, "delete_account", &fourth).await.expect_error(502, "sms_send_failed");
+    vendor.fails.store(false, Ordering::Relaxed);
+    ask(BERT, "delete_account", &fourth).await.expect(200);
+    let code = vendor.last_code();
+    let wrong = if code == "00000000" { "00000001" } else { "00000000" };
+    send(Method::POST, "account_deletions", &fourth, json!({ "code": wrong })).await.expect(400);
+    send(Method::POST, "account_deletions", &fourth, json!({ "code": code })).await.expect(204);
+    for _ in 0..8 {
+        process.post("/app/v1_0/authorizations/password", json!({ "mobile": CARL, "password": PASSWORD })).await;
+    }
+    process.running.signal("TERM");
+    let finished = process.finished().await;
+
+    let events = events(&finished.stderr);
+    let mut names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    names.dedup();
+    let expected = [
+        "code_sent",
+        "registered",
+        "code_sent",
+        "password_changed",
+        "sign_in_failed",
+        "code_sent",
+        "signed_in",
+        "signed_out",
+        "refresh_reused",
+        "code_sent",
+        "sign_in_failed",
+        "code_burnt",
+        "code_sent",
+        "signed_in",
+        "code_sent",
+        "mobile_changed",
+        "code_not_sent",
+        "code_sent",
+        "code_refused",
+        "account_deleted",
+        "sign_in_failed",
+        "limited",
+    ];
+    assert_eq!(names, expected, "{}", finished.stderr);
+    let registered = &events[1];
+    assert_eq!(registered["user_id"], user_id);
+    assert!(registered["session_id"].is_string(), "{registered}");
+    assert_eq!(registered["mobile"], "138****5670");
+    assert_eq!((&registered["ip"], &registered["user_agent"]), (&json!("192.0.2.1"), &json!("a phone")));
+    assert_eq!((&registered["request_id"], &registered["reason"]), (&json!("request-of-anna"), &json!("sms")));
+    assert!(events.iter().all(|event| event["request_id"].is_string() && event["ip"].is_string()), "{events:?}");
+    assert_eq!(events.last().unwrap()["reason"], "wrong_passwords");
+    for private in [ANNA, BERT, CARL, PASSWORD, WRONG_PASSWORD].map(str::to_owned).into_iter().chain(vendor.codes()) {
+        assert!(!events.iter().any(|event| event.to_string().contains(&private)), "{private}");
+    }
+}

@@ -4,9 +4,13 @@
 mod support;
 
 mod abuse;
+mod account_deletions;
+mod account_passwords;
+mod change_mobile;
 mod faults;
 mod fuzz_corpus;
 mod http;
+mod idempotency;
 mod ihome;
 mod image_codes;
 mod import;
@@ -20,9 +24,11 @@ mod passwords;
 mod process;
 mod refresh;
 mod refresh_properties;
+mod sessions;
 mod sign_in;
 mod sms_codes;
 mod sms_providers;
 mod stores;
 mod tokens;
+mod user;
 mod users_commands;

@@ -86,6 +86,21 @@ async fn a_password_may_have_from_eight_to_a_hundred_and_twenty_eight_characters
 }
 
 #[tokio::test]
+async fn a_password_is_more_than_the_name_of_this_service() {
+    let flags = ["--public-url=https://id.acme-bank.example", "--jwt-audience=shop"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    for (number, password) in
+        ["phonepass", "PhonePass2026!", "phonepassphonepass", "1shop2shop3", "my-acme-2026", "example.bank"]
+            .iter()
+            .enumerate()
+    {
+        let expected = if *password == "example.bank" { 0 } else { 4103 };
+        app.register(&format!("1380013800{number}"), password).await.expect_errno(expected);
+    }
+    app.register("13800138009", "phonepass for ever").await.expect_errno(0);
+}
+
+#[tokio::test]
 async fn every_missing_field_is_told() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     for (body, expected) in [

@@ -214,7 +214,9 @@ async fn what_is_secret_is_readable_by_its_owner_alone() {
 
     assert_eq!(mode(&data), 0o700);
     assert_eq!(mode(&data.join("keys")), 0o700);
-    assert_eq!(mode(&data.join("secret.key")), 0o600);
+    for file in ["secret.key", "phonepass.db", "phonepass.db-wal"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
     let mut keys = fs::read_dir(data.join("keys")).unwrap().map(|entry| entry.unwrap().path());
     assert_eq!(mode(&keys.next().unwrap()), 0o600);
     assert!(keys.next().is_none());

@@ -106,7 +106,8 @@ async fn a_picture_has_an_https_url_of_at_most_512_characters() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     let token = app.sign_in(MOBILE).await.access;
     let of_length = |length: usize| format!("{:a<length$}", "https://cdn.example.com/");
-    for url in [&of_length(512), "https://a.b", "https://例子.example/头像.png", "https://cdn.example.com:8443/?a=b&c"] {
+    for url in [&of_length(512), "https://a.b", "https://例子.example/头像.png", "https://cdn.example.com:8443/?a=b&c"]
+    {
         let body = update(&app, &token, json!({ "avatar_url": url })).await.expect(200);
         assert_eq!(body["data"]["avatar_url"], url);
     }

@@ -4,6 +4,8 @@ mod accounts;
 mod administration;
 mod sessions;
 
+use std::{io, path::Path};
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
@@ -19,6 +21,7 @@ use crate::{
         session::{Session, SignInMethod},
         user::{User, UserStatus},
     },
+    private_file,
     store::StoreError,
 };
 
@@ -41,6 +44,7 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(STATEMENT_TIMEOUT);
+        create_private(options.get_filename()).map_err(|error| StoreError::new(STORE, error))?;
         let pool =
             |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(STATEMENT_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await.map_err(|error| StoreError::new(STORE, error))?;
@@ -61,6 +65,18 @@ impl UserStore for Sqlite {
 
     async fn ping(&self) -> Result<(), StoreError> {
         bounded(STORE, sqlx::query("SELECT 1").execute(&self.readers)).await.map(drop)
+    }
+}
+
+/// Makes the file, if there is none, for its owner alone; SQLite gives the files beside it the same mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    // A URI, which is what a database in memory is to SQLite.
+    if path.to_string_lossy().starts_with("file:") {
+        return Ok(());
+    }
+    match private_file::create(path, &[]) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,238 @@
+//! Do users see where they are signed in, and can they put an end to it?
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend};
+
+const PATH: &str = "/app/v1_0/user/sessions";
+const OTHER: &str = "13900139000";
+const NO_GAP: &str = "--sms-resend-seconds=0";
+
+async fn sign_in_from(app: &TestApp, user_agent: &str) -> Tokens {
+    let body = json!({ "mobile": MOBILE, "code": app.code(MOBILE).await });
+    let request = app.request(Method::POST, "/app/v1_0/authorizations").header("user-agent", user_agent);
+    Tokens::of(&app.send(request.json(&body)).await.expect(201))
+}
+
+async fn list(app: &TestApp, tokens: &Tokens) -> Vec<Value> {
+    let answer = app.get_as(PATH, &tokens.access).await;
+    let body = answer.expect(200);
+    assert_eq!(body["message"], "ok");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    body["data"]["sessions"].as_array().unwrap().clone()
+}
+
+async fn ids(app: &TestApp, tokens: &Tokens) -> Vec<String> {
+    list(app, tokens).await.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn end(app: &TestApp, tokens: &Tokens, id: &str) -> Answer {
+    app.send(app.request(Method::DELETE, &format!("{PATH}/{id}")).bearer_auth(&tokens.access)).await
+}
+
+async fn end_others(app: &TestApp, tokens: &Tokens) -> Answer {
+    app.send(app.request(Method::DELETE, PATH).bearer_auth(&tokens.access)).await
+}
+
+async fn expect_goes_on(app: &TestApp, tokens: &Tokens) {
+    app.user(&tokens.access).await.expect(200);
+    app.refresh(&tokens.refresh).await.expect(201);
+}
+
+async fn expect_ended(app: &TestApp, tokens: &Tokens) {
+    app.user(&tokens.access).await.expect_error(401, "session_revoked");
+    app.refresh(&tokens.refresh).await.expect_error(401, "session_revoked");
+    app.get_as(PATH, &tokens.access).await.expect_error(401, "session_revoked");
+    end_others(app, tokens).await.expect_error(401, "session_revoked");
+}
+
+fn time(value: &Value) -> DateTime<Utc> {
+    let text = value.as_str().unwrap();
+    assert!(text.ends_with('Z'), "{text}");
+    text.parse().unwrap()
+}
+
+on_every_backend! {
+    async fn every_session_is_listed_with_where_it_came_from_newest_first(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        let started = app.clock.now();
+        let first = sign_in_from(&app, "Phone/1.0 (Android 16)").await;
+        app.advance(61).await;
+        let second = sign_in_from(&app, &"长".repeat(300)).await;
+        app.advance(61).await;
+        let third = app.sign_in(MOBILE).await;
+        app.sign_in(OTHER).await;
+
+        let sessions = list(&app, &second).await;
+        let told = |name: &str| sessions.iter().map(|session| session[name].clone()).collect::<Vec<_>>();
+        assert_eq!(told("id"), [third.session_id(), second.session_id(), first.session_id()]);
+        assert_eq!(told("current"), [false, true, false]);
+        assert_eq!(told("ip"), ["127.0.0.1"; 3]);
+        let agents = told("user_agent");
+        assert_eq!((&agents[0], &agents[2]), (&json!(""), &json!("Phone/1.0 (Android 16)")));
+        assert!(agents[1].as_str().unwrap().chars().count() <= 256, "{}", agents[1]);
+        for (session, minutes) in sessions.iter().zip([2, 1, 0]) {
+            let mut names: Vec<_> = session.as_object().unwrap().keys().map(String::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["created_at", "current", "id", "ip", "user_agent"], "{session}");
+            let age = time(&session["created_at"]) - started - chrono::Duration::seconds(61 * minutes);
+            assert!((-1..30).contains(&age.num_seconds()), "{session}");
+        }
+
+        app.advance(100).await;
+        app.refresh(&first.refresh).await.expect(201);
+        let sessions = list(&app, &first).await;
+        let refreshed: Vec<_> = sessions.iter().filter(|session| session.get("refreshed_at").is_some()).collect();
+        let [refreshed] = &refreshed[..] else { panic!("{sessions:?}") };
+        assert_eq!((&refreshed["id"], &refreshed["current"]), (&json!(first.session_id()), &json!(true)));
+        let after = time(&refreshed["refreshed_at"]) - time(&refreshed["created_at"]);
+        assert!((221..260).contains(&after.num_seconds()), "{refreshed}");
+    }
+}
+
+on_every_backend! {
+    async fn sessions_that_are_over_are_not_listed(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        let old = app.sign_in(MOBILE).await;
+        app.advance(61).await;
+        let left = app.sign_in(MOBILE).await;
+        app.sign_out(&left.access).await.expect(204);
+        assert_eq!(ids(&app, &old).await, [old.session_id()]);
+
+        app.advance(14 * 24 * 3600 - 120).await;
+        let new = app.sign_in(MOBILE).await;
+        assert_eq!(ids(&app, &new).await, [new.session_id(), old.session_id()]);
+        app.advance(120).await;
+        assert_eq!(ids(&app, &new).await, [new.session_id()]);
+        // What is over cannot be ended.
+        end(&app, &new, &old.session_id()).await.expect_error(404, "not_found");
+        end(&app, &new, &left.session_id()).await.expect_error(404, "not_found");
+    }
+}
+
+on_every_backend! {
+    async fn users_end_any_session_of_theirs_and_no_other(backends: Backends) {
+        let app = TestApp::start_with(backends, &[NO_GAP]).await;
+        let (own, lost, third) = (app.sign_in(MOBILE).await, app.sign_in(MOBILE).await, app.sign_in(MOBILE).await);
+        let stranger = app.sign_in(OTHER).await;
+        let unknown = Uuid::now_v7().to_string();
+        for id in [&*stranger.session_id(), &unknown, "1", "not-a-uuid", "%E5%AF%86", &own.session_id()[1..]] {
+            end(&app, &own, id).await.expect_error(404, "not_found");
+        }
+        expect_goes_on(&app, &stranger).await;
+
+        let answer = end(&app, &own, &lost.session_id()).await;
+        answer.expect(204);
+        assert!(answer.bytes.is_empty());
+        expect_ended(&app, &lost).await;
+        end(&app, &own, &lost.session_id()).await.expect_error(404, "not_found");
+        end(&app, &lost, &own.session_id()).await.expect_error(401, "session_revoked");
+        expect_goes_on(&app, &own).await;
+        assert_eq!(ids(&app, &own).await, [third.session_id(), own.session_id()]);
+
+        end(&app, &own, &own.session_id()).await.expect(204);
+        expect_ended(&app, &own).await;
+        expect_goes_on(&app, &third).await;
+    }
+}
+
+on_every_backend! {
+    async fn all_others_end_at_once(backends: Backends) {
+        let app = TestApp::start_with(backends, &[NO_GAP]).await;
+        let others = [app.sign_in(MOBILE).await, app.sign_in(MOBILE).await];
+        let (own, stranger) = (app.sign_in(MOBILE).await, app.sign_in(OTHER).await);
+        for _ in 0..2 {
+            let answer = end_others(&app, &own).await;
+            answer.expect(204);
+            assert!(answer.bytes.is_empty());
+        }
+        for other in &others {
+            expect_ended(&app, other).await;
+        }
+        expect_goes_on(&app, &own).await;
+        expect_goes_on(&app, &stranger).await;
+        assert_eq!(ids(&app, &own).await, [own.session_id()]);
+    }
+}
+
+/// Waits until an instance has learnt that a session is over. It polls; how soon is for a benchmark.
+async fn learns(instance: &TestApp, victim: &Tokens) {
+    let learnt = async {
+        while instance.user(&victim.access).await.status != 401 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), learnt).await.expect("the session to end");
+    instance.user(&victim.access).await.expect_error(401, "session_revoked");
+    instance.refresh(&victim.refresh).await.expect_error(401, "session_revoked");
+}
+
+on_every_backend! {
+    async fn another_instance_learns_of_every_kind_of_end(backends: Backends) {
+        let flags = ["--jwt-issuer=https://id.example", NO_GAP, "--sms-per-mobile-per-day=0"];
+        let app = TestApp::start_with(backends, &flags).await;
+        let other = TestApp::start_on(app.stores.clone(), &flags).await;
+        let victim = async || {
+            let tokens = app.sign_in(MOBILE).await;
+            other.user(&tokens.access).await.expect(200);
+            tokens
+        };
+        let keeper = victim().await;
+
+        let one = victim().await;
+        end(&app, &keeper, &one.session_id()).await.expect(204);
+        learns(&other, &one).await;
+
+        let one = victim().await;
+        end_others(&app, &keeper).await.expect(204);
+        learns(&other, &one).await;
+
+        let one = victim().await;
+        let code = app.code_for("reset_password", MOBILE, "").await;
+        let body = json!({ "password": PASSWORD, "code": code });
+        app.send_as(Method::PUT, "/app/v1_0/user/password", &keeper.access, body).await.expect(204);
+        learns(&other, &one).await;
+
+        let one = victim().await;
+        let [code, current_code] =
+            [app.code_for("change_mobile", OTHER, &keeper.access).await, app.code_for("change_mobile", MOBILE, &keeper.access).await];
+        let body = json!({ "mobile": OTHER, "code": code, "current_code": current_code });
+        app.send_as(Method::PUT, "/app/v1_0/user/mobile", &keeper.access, body).await.expect(200);
+        learns(&other, &one).await;
+        other.user(&keeper.access).await.expect(200);
+
+        let code = app.code_for("reset_password", OTHER, "").await;
+        let body = json!({ "mobile": OTHER, "code": code, "password": PASSWORD });
+        app.post("/app/v1_0/password_resets", body).await.expect(204);
+        learns(&other, &keeper).await;
+
+        let (leaving, bystander) = (victim().await, victim().await);
+        let code = app.code_for("delete_account", MOBILE, &leaving.access).await;
+        let body = json!({ "code": code });
+        app.send_as(Method::POST, "/app/v1_0/account_deletions", &leaving.access, body).await.expect(204);
+        learns(&other, &leaving).await;
+        learns(&other, &bystander).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_sees_or_ends_sessions_without_a_token() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    let own = app.sign_in(MOBILE).await;
+    let one = format!("{PATH}/{}", own.session_id());
+    for (method, path) in [(Method::GET, PATH), (Method::DELETE, PATH), (Method::DELETE, &one)] {
+        for token in [None, Some("rubbish"), Some(&*own.refresh)] {
+            let request = app.request(method.clone(), path);
+            let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+            let answer = app.send(request).await;
+            answer.expect_error(401, "token_invalid");
+            assert_eq!(answer.header("www-authenticate"), "Bearer");
+        }
+    }
+    expect_goes_on(&app, &own).await;
+}
