@@ -1,6 +1,6 @@
 //! Signing in, refreshing and signing out: `/app/v1_0/authorizations`.
 
-use poem::Result;
+use poem::{Result, http::HeaderMap};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Header, payload::Json};
 
 use super::{
@@ -124,11 +124,13 @@ impl Authorizations {
         /// A UUID that the client makes up for this sign-in. Sent again with the same mobile and code within a minute,
         /// it brings the same session: after an answer that got lost.
         #[oai(name = "Idempotency-Key")]
-        idempotency_key: Header<Option<String>>,
+        _idempotency_key: Header<Option<String>>,
+        headers: &HeaderMap,
         body: Json<CodeSignIn>,
     ) -> Result<Created, Failure<SignInWithCode>> {
         let mut form = Form::new(context.family);
-        let key = form.idempotency_key("Idempotency-Key", idempotency_key.0);
+        // From the headers themselves: the parameter takes one that is not text for none.
+        let key = form.idempotency_key("Idempotency-Key", headers.get("Idempotency-Key"));
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let (Some(mobile), Some(code), true) = (mobile, code, form.is_right()) else {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, marker::PhantomData};
 
 use futures_util::future::Either;
+use poem::http::HeaderValue;
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseFromJSON, ParseResult, ToJSON, Type},
@@ -23,7 +24,7 @@ use crate::{
         image_code::{ImageCodeId, PictureAnswer},
         sms_code::{Code, ImageCodePolicy, SmsCodes},
     },
-    model::{mobile::Mobile, purpose::Purpose},
+    model::{mobile::Mobile, purpose::Purpose, user::parse_name},
 };
 
 /// What the document says about a kind of field.
@@ -214,19 +215,19 @@ impl Form {
 
     /// A name, without the blanks around it.
     pub fn name(&mut self, name: &'static str, field: OptionalField<NameKind>) -> Option<String> {
-        let text = self.text(name, Some(field.0?))?;
-        let text = text.trim();
-        let fits = (1..=32).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        if !fits {
+        let parsed = parse_name(&self.text(name, Some(field.0?))?);
+        if parsed.is_none() {
             self.refuse(name, Text::new("必须是 1 到 32 个字符", "must have 1 to 32 characters"));
         }
-        fits.then(|| text.to_owned())
+        parsed
     }
 
     /// The https URL of a picture.
     pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<String> {
         let text = self.text(name, Some(field.0?))?;
-        let fits = text.len() <= 512 && Url::parse(&text).is_ok_and(|url| url.scheme() == "https" && url.has_host());
+        // The parser forgives blanks and line breaks, which whoever shows the picture may not.
+        let plain = text.starts_with("https://") && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        let fits = plain && text.chars().count() <= 512 && Url::parse(&text).is_ok_and(|url| url.has_host());
         if !fits {
             let message = "must be an https URL of at most 512 characters";
             self.refuse(name, Text::new("必须是不超过 512 个字符的 https 网址", message));
@@ -235,8 +236,8 @@ impl Form {
     }
 
     /// A client's name for what it does, to do it once.
-    pub fn idempotency_key(&mut self, name: &'static str, value: Option<String>) -> Option<Uuid> {
-        let key = Uuid::try_parse(&value?).ok();
+    pub fn idempotency_key(&mut self, name: &'static str, value: Option<&HeaderValue>) -> Option<Uuid> {
+        let key = value?.to_str().ok().and_then(|text| Uuid::try_parse(text).ok());
         if key.is_none() {
             self.refuse(name, Text::new("必须是 UUID", "must be a UUID"));
         }

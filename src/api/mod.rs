@@ -31,6 +31,7 @@ mod problem;
 mod service;
 mod sessions;
 mod sms_codes;
+mod timestamp;
 mod user;
 
 pub use pipeline::CloseConnection;

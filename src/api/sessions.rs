@@ -1,6 +1,6 @@
 //! Where a user is signed in: `/app/v1_0/user/sessions`.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::DateTime;
 use poem::Result;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
 use uuid::Uuid;
@@ -11,6 +11,7 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
+    timestamp::Timestamp,
 };
 use crate::{
     auth::{Auth, error::Error},
@@ -32,9 +33,9 @@ struct SessionBody {
     /// Is it the one that asks?
     current: bool,
     /// When the user signed in.
-    created_at: DateTime<Utc>,
+    created_at: Timestamp,
     /// When the session was refreshed for the last time.
-    refreshed_at: Option<DateTime<Utc>>,
+    refreshed_at: Option<Timestamp>,
     /// The address that the user signed in from; empty if it is not known.
     ip: String,
     /// The `User-Agent` that the user signed in with; empty if there was none.
@@ -46,8 +47,8 @@ impl SessionBody {
         Self {
             current: session.id == current,
             id: session.id.to_string(),
-            created_at: session.created_at.trunc_subsecs(0),
-            refreshed_at: session.refreshed_at.map(|time| time.trunc_subsecs(0)),
+            created_at: Timestamp(session.created_at),
+            refreshed_at: session.refreshed_at.map(Timestamp),
             ip: session.ip.unwrap_or_default(),
             user_agent: session.user_agent.unwrap_or_default(),
         }
@@ -69,7 +70,7 @@ impl poem_openapi::types::Example for SessionList {
             sessions: vec![SessionBody {
                 id: "019ac6ab-4b18-7c61-8d3e-0c6f7e1f6a55".to_owned(),
                 current: true,
-                created_at: time,
+                created_at: Timestamp(time),
                 refreshed_at: None,
                 ip: "203.0.113.7".to_owned(),
                 user_agent: "Example/1.0 (Android 16)".to_owned(),

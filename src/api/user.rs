@@ -1,7 +1,7 @@
 //! The user behind a token: `/app/v1_0/user`, and how they move or leave: `/app/v1_0/user/mobile`,
 //! `/app/v1_0/account_deletions`.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::DateTime;
 use poem::Result;
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
@@ -12,6 +12,7 @@ use super::{
     envelope::Envelope,
     failure::{Failure, failures},
     form::{AvatarUrlKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
+    timestamp::Timestamp,
 };
 use crate::{auth::Auth, model::user};
 
@@ -66,9 +67,9 @@ struct User {
     /// Can this user sign in with a password?
     has_password: bool,
     /// When the user was registered.
-    created_at: DateTime<Utc>,
+    created_at: Timestamp,
     /// When the user signed in for the last time.
-    last_login: DateTime<Utc>,
+    last_login: Timestamp,
 }
 
 impl From<user::User> for User {
@@ -79,9 +80,8 @@ impl From<user::User> for User {
             name: user.name,
             avatar_url: user.avatar_url,
             has_password: user.password_hash.is_some(),
-            // Whole seconds: several clients' date parsers take no fractions.
-            created_at: user.created_at.trunc_subsecs(0),
-            last_login: user.last_login.trunc_subsecs(0),
+            created_at: Timestamp(user.created_at),
+            last_login: Timestamp(user.last_login),
         }
     }
 }
@@ -95,8 +95,8 @@ impl poem_openapi::types::Example for User {
             name: "13800138000".to_owned(),
             avatar_url: None,
             has_password: false,
-            created_at: time,
-            last_login: time,
+            created_at: Timestamp(time),
+            last_login: Timestamp(time),
         }
     }
 }

@@ -148,7 +148,11 @@ impl Account {
                     return Ok(*user);
                 }
                 Ok(MobileChange::Taken) => Error::MobileTaken,
-                Ok(MobileChange::Gone) => Error::SessionRevoked,
+                // Of two moves at once, the second proves a number that is not the account's any more.
+                Ok(MobileChange::Gone) => match this.sessions.user(identity).await {
+                    Ok(_) => refused(WhichCode::Current)(Error::SmsCodeExpired),
+                    Err(error) => error,
+                },
                 Err(error) => error.into(),
             };
             this.sms_codes.restore(new).await;

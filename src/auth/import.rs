@@ -4,10 +4,10 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound, Utc};
 use csv::ByteRecord;
 
 use super::password_hash::{StoredHash, UnusableHash};
-use crate::model::{mobile::Mobile, user::ImportedUser};
-
-/// How many characters a name may have.
-const MAX_NAME: usize = 32;
+use crate::model::{
+    mobile::Mobile,
+    user::{ImportedUser, MAX_NAME_LENGTH, parse_name},
+};
 
 /// What is wrong with a line, or with the first one, which names the columns. Quotes nothing of it: a line has a hash
 /// and a number.
@@ -24,7 +24,7 @@ pub enum ImportError {
     NotUtf8(&'static str),
     #[error("mobile is not a mobile number of mainland China")]
     Mobile,
-    #[error("name must have 1 to {MAX_NAME} characters, none of them a control character")]
+    #[error("name must have 1 to {MAX_NAME_LENGTH} characters, none of them a control character")]
     Name,
     #[error("password_hash {0}")]
     PasswordHash(UnusableHash),
@@ -74,13 +74,9 @@ impl Columns {
         };
         let mobile = Mobile::parse(text(Some(self.mobile), "mobile")?).ok_or(ImportError::Mobile)?;
         let name = match text(self.name, "name")? {
-            "" => mobile.as_str(),
-            name if name.chars().nth(MAX_NAME).is_some() || name.chars().any(char::is_control) => {
-                return Err(ImportError::Name);
-            }
-            name => name,
+            "" => mobile.as_str().to_owned(),
+            name => parse_name(name).ok_or(ImportError::Name)?,
         };
-        let name = name.to_owned();
         // Django marks users without a password by an exclamation mark.
         let password_hash = match text(self.password_hash, "password_hash")? {
             hash if hash.is_empty() || hash.starts_with('!') => None,

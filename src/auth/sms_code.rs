@@ -329,6 +329,9 @@ impl SmsCodes {
         };
         tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
         event::record(Event::CodeNotSent, origin, subject);
+        // Where nobody may learn that the number is known, the message goes on counting: it would for an unknown one.
+        let uncounted = Tally { counters: Vec::new(), ..message.clone() };
+        let message = if slot.purpose == Purpose::ResetPassword { &uncounted } else { message };
         if let Err(error) = self.codes.withdraw_code(slot, digest, message).await {
             tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
         }

@@ -26,6 +26,16 @@ pub struct User {
     pub last_login: DateTime<Utc>,
 }
 
+/// How many characters a name may have.
+pub const MAX_NAME_LENGTH: usize = 32;
+
+/// A name without the blanks around it; `None` for one that is empty, too long or has control characters.
+pub fn parse_name(text: &str) -> Option<String> {
+    let name = text.trim();
+    let fits = (1..=MAX_NAME_LENGTH).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    fits.then(|| name.to_owned())
+}
+
 /// A user who comes from another service, password included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedUser {

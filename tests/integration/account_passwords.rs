@@ -263,10 +263,13 @@ on_every_backend! {
         app.advance(61).await;
         broken.advance(61).await;
         let ask = async |mobile: &str| {
-            let answer = broken.post("/app/v1_0/sms/codes", json!({ "mobile": mobile, "purpose": "reset_password" })).await;
-            answer.expect(200)
+            let body = json!({ "mobile": mobile, "purpose": "reset_password" });
+            broken.post("/app/v1_0/sms/codes", body).await
         };
-        assert_eq!(ask(MOBILE).await, ask(OTHER).await);
+        assert_eq!(ask(MOBILE).await.expect(200), ask(OTHER).await.expect(200));
+        for mobile in [OTHER, MOBILE] {
+            ask(mobile).await.expect_error(429, "sms_too_frequent");
+        }
     }
 }
 

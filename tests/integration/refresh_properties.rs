@@ -230,7 +230,7 @@ fn holds_for_every_story(backends: Backends, cases: u32) {
     let _context = runtime.enter();
     let app = runtime.block_on(TestApp::start_with(backends, &[&format!("--sms-test-codes={MOBILE}={CODE}")]));
     // A seed tells a reader nothing: a story that went wrong is better told in a test of its own.
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, max_shrink_iters: 1000, failure_persistence: None, ..Config::default() };
     let outcome = TestRunner::new(config).run(&stories(), |story| {
         runtime.block_on(async {
             let mut session = Session::open(&app).await;

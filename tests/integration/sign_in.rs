@@ -101,8 +101,7 @@ on_every_backend! {
         let app = TestApp::start(backends).await;
         app.sign_in(MOBILE).await;
         app.advance(61).await;
-        app.post("/app/v1_0/sms/codes", json!({ "mobile": MOBILE, "purpose": "reset_password" })).await.expect(200);
-        let reset = app.last_code(MOBILE);
+        let reset = app.code_for("reset_password", MOBILE, "").await;
         app.sign_in_with(MOBILE, &reset).await.expect_error(400, "sms_code_expired");
         app.sign_in_with("13800138001", &reset).await.expect_error(400, "sms_code_expired");
     }

@@ -214,11 +214,8 @@ impl EphemeralStore for Redis {
     }
 
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError> {
-        for group in self.groups(message) {
-            let code = (!self.clustered || group[0].subject == slot.mobile.as_str()).then_some((slot, digest));
-            self.uncount_group(message, &group, code).await?;
-        }
-        Ok(())
+        self.uncount_group(message, &[], Some((slot, digest))).await?;
+        self.uncount(message).await
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
