@@ -181,7 +181,11 @@ impl Account {
         let guess = self.limits.take_guess(Guess::Password, &user.mobile, origin).await?;
         let verdict = self.passwords.verify(old, user.password_hash.clone()).await;
         self.limits.settle_guess(&guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
-        if verdict?.right { Ok(()) } else { Err(Error::OldPasswordWrong) }
+        if verdict?.right {
+            return Ok(());
+        }
+        self.record(Event::OldPasswordWrong, user, None, origin);
+        Err(Error::OldPasswordWrong)
     }
 
     /// `None` for a user who may not sign in any more.

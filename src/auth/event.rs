@@ -15,6 +15,8 @@ pub enum Event {
     SignInFailed,
     /// A wrong code, for anything but signing in.
     CodeRefused,
+    /// A wrong old password, for a new one.
+    OldPasswordWrong,
     /// A user ended one session or several.
     SignedOut,
     /// A message was handed to a vendor.
@@ -42,6 +44,7 @@ impl Event {
             Self::Registered => "registered",
             Self::SignInFailed => "sign_in_failed",
             Self::CodeRefused => "code_refused",
+            Self::OldPasswordWrong => "old_password_wrong",
             Self::SignedOut => "signed_out",
             Self::CodeSent => "code_sent",
             Self::CodeNotSent => "code_not_sent",

@@ -187,6 +187,21 @@ async fn a_code_accepted_without_postgresql_works_again(codes: Backends) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_requests_are_not_counted_but_served() {
+    let mut redis = Server::redis().await;
+    let flags = [&*redis.flag(), "--requests-per-ip-per-minute=3"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    let tokens = app.sign_in(MOBILE).await;
+    app.user(&tokens.access).await.expect(200);
+    app.user(&tokens.access).await.expect_error(429, "too_many_requests");
+    redis.stop();
+    for _ in 0..10 {
+        in_time(app.user(&tokens.access)).await.expect(200);
+    }
+    in_time(app.refresh(&tokens.refresh)).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_postgresql_costs_no_request_after_it() {
     let mut postgresql = Server::postgresql().await;
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[&postgresql.flag()]).await;
@@ -207,7 +222,11 @@ async fn a_restart_of_postgresql_costs_no_request_after_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_of_postgresql_loses_neither_a_session_nor_a_code() {
     let mut postgresql = Server::postgresql().await;
-    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[&postgresql.flag(), "--image-code=never", "--sms-per-ip-per-hour=0"]).await;
+    let app = TestApp::start_with(
+        Backends::SQLITE_AND_IN_PROCESS,
+        &[&postgresql.flag(), "--image-code=never", "--sms-per-ip-per-hour=0"],
+    )
+    .await;
     let mut codes = Vec::new();
     for number in 0..100 {
         let mobile = format!("138001380{number:02}");

@@ -289,3 +289,18 @@ async fn without_postgresql_a_key_costs_no_code(codes: Backends) {
     app.sign_in_with(none, &of_none).await.expect(201);
     sign_in(&app, none, &of_none, KEY).await.expect_error(400, "sms_code_expired");
 }
+
+on_every_backend! {
+    async fn an_instance_that_dies_after_it_accepted_a_code_leaves_the_sign_in_to_the_repetition(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        let code = app.code(MOBILE).await;
+        let first = sign_in(&app, MOBILE, &code, KEY).await.expect(201);
+        // As if it had come no further than the code.
+        app.stores.execute("DELETE FROM sessions").await;
+        app.stores.execute("DELETE FROM users").await;
+        let again = sign_in(&app, MOBILE, &code, KEY).await.expect(201);
+        assert_eq!(Tokens::of(&again).session_id(), Tokens::of(&first).session_id());
+        assert_eq!(again["data"]["is_new_user"], true);
+        expect_goes_on(&app, &Tokens::of(&again)).await;
+    }
+}

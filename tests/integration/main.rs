@@ -7,6 +7,7 @@ mod abuse;
 mod account_deletions;
 mod account_passwords;
 mod change_mobile;
+mod cluster;
 mod faults;
 mod fuzz_corpus;
 mod http;

@@ -11,6 +11,11 @@ use std::{
     time::Duration,
 };
 
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, ClusterInterface},
+    types::{Builder, config::Config},
+};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -65,6 +70,29 @@ impl Server {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         let url = format!("redis://127.0.0.1:{port}");
         Self::started(Self { url, port, command, running: None, _folder: folder }).await
+    }
+
+    /// A Redis Cluster of one master that has all the slots.
+    pub async fn redis_cluster() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // The bus that the nodes talk on is 10,000 above.
+        let port = free_port();
+        let mut command = quiet(&backends::server("TEST_REDIS_SERVER"), folder.path());
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]);
+        let url = format!("redis-cluster://127.0.0.1:{port}");
+        let server = Self::started(Self { url, port, command, running: None, _folder: folder }).await;
+        let single = Config::from_url(&format!("redis://127.0.0.1:{port}")).unwrap();
+        let client: Client = Builder::from_config(single).build().unwrap();
+        client.init().await.unwrap();
+        let slots: Vec<u16> = (0..16_384).collect();
+        client.cluster_add_slots(slots).await.unwrap();
+        until("the cluster is up", Duration::from_secs(30), async || {
+            let state: String = client.cluster_info().await.unwrap();
+            state.contains("cluster_state:ok")
+        })
+        .await;
+        server
     }
 
     /// The setting that names this server, as a flag.

@@ -1,0 +1,86 @@
+//! Do the scripts keep to one slot each in a Redis Cluster, and hold the limits all the same?
+
+use fred::{
+    clients::Client,
+    interfaces::{ClientLike, KeysInterface},
+    types::{Builder, config::Config},
+};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, other_than, servers::Server};
+
+const OTHER: &str = "13900139000";
+
+async fn ask(app: &TestApp, mobile: &str) -> crate::support::Answer {
+    app.get(&format!("/app/v1_0/sms/codes/{mobile}")).await
+}
+
+/// A service on SQLite and a cluster of one master: it refuses, like any, a script whose keys are in different slots.
+async fn start(cluster: &Server, flags: &[&str]) -> TestApp {
+    let cluster = cluster.flag();
+    TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[&[cluster.as_str()], flags].concat()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_in_limits_and_repetitions_work_in_a_cluster() {
+    let cluster = Server::redis_cluster().await;
+    let app = start(&cluster, &["--sms-total-per-hour=20", "--verify-per-mobile-per-hour=3"]).await;
+    let tokens = app.sign_in(MOBILE).await;
+    app.user(&tokens.access).await.expect(200);
+    ask(&app, MOBILE).await.expect_error(429, "sms_too_frequent");
+    app.register(OTHER, PASSWORD).await.expect_errno(0);
+
+    let mobile = "13700137000";
+    let code = app.code(mobile).await;
+    let key = Uuid::now_v7().to_string();
+    let sign_in = async |code: &str| {
+        let request = app.request(reqwest::Method::POST, "/app/v1_0/authorizations").header("idempotency-key", &key);
+        app.send(request.json(&json!({ "mobile": mobile, "code": code }))).await
+    };
+    sign_in(&other_than(&code)).await.expect_error(400, "sms_code_invalid");
+    let first = Tokens::of(&sign_in(&code).await.expect(201));
+    assert_eq!(Tokens::of(&sign_in(&code).await.expect(201)).session_id(), first.session_id());
+
+    let code = app.code("13700137001").await;
+    for _ in 0..3 {
+        app.sign_in_with("13700137001", &other_than(&code)).await.expect_error(400, "sms_code_invalid");
+    }
+    app.sign_in_with("13700137001", &code).await.expect_error(429, "too_many_requests");
+    let credentials = json!({ "mobile": OTHER, "password": "a wrong secret" });
+    app.post("/app/v1_0/authorizations/password", credentials).await.expect_error(401, "credentials_invalid");
+    app.post("/passport/login", json!({ "mobile": OTHER, "password": PASSWORD })).await.expect_errno(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_what_one_slot_refuses_no_other_goes_on_counting() {
+    let cluster = Server::redis_cluster().await;
+    let app = start(&cluster, &["--sms-per-ip-per-hour=2", "--sms-total-per-hour=4"]).await;
+    ask(&app, MOBILE).await.expect(200);
+    for _ in 0..5 {
+        // Refused by the number's slot: neither the address nor the total may count it.
+        ask(&app, MOBILE).await.expect_error(429, "sms_too_frequent");
+    }
+    ask(&app, OTHER).await.expect(200);
+    for number in 0..5 {
+        ask(&app, &format!("1370000000{number}")).await.expect_error(429, "too_many_requests");
+    }
+    let client: Client = Builder::from_config(Config::from_url(&cluster.url).unwrap()).build().unwrap();
+    client.init().await.unwrap();
+    let total: usize =
+        fred::interfaces::SortedSetsInterface::zcard(&client, "phonepass:limit:sms_total:{all}").await.unwrap();
+    assert_eq!(total, 2);
+    let gap: bool = client.exists("phonepass:limit:sms_gap:{13700000000}").await.unwrap();
+    assert!(!gap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_a_message_that_was_not_sent_leaves_nothing_behind() {
+    let cluster = Server::redis_cluster().await;
+    let flags = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/", "--sms-per-ip-per-hour=1"];
+    let app = start(&cluster, &flags).await;
+    for _ in 0..3 {
+        ask(&app, MOBILE).await.expect_error(502, "sms_send_failed");
+    }
+    app.sign_in_with(MOBILE, "000000").await.expect_error(400, "sms_code_expired");
+}
