@@ -265,12 +265,4 @@ async fn a_wrong_password_takes_the_same_time_whatever_there_is_to_compare_it_wi
         let taken = start.elapsed();
         assert!(taken >= Duration::from_millis(500), "{index}: {taken:?}");
     }
-    // Whoever knows the password need not wait. One of three: the machine may be busy.
-    let mut fastest = Duration::MAX;
-    for _ in 0..3 {
-        let start = Instant::now();
-        sign_in(&app, "13800000001", SECRET).await.expect(201);
-        fastest = fastest.min(start.elapsed());
-    }
-    assert!(fastest < Duration::from_millis(500), "{fastest:?}");
 }
