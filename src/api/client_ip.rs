@@ -13,12 +13,9 @@ impl TrustedProxies {
     /// Walks `X-Forwarded-For` from the right: each trusted hop vouches for the entry before it. The first address
     /// that is not a trusted proxy is the client; what stands left of it anybody could have written.
     pub fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let hops: Vec<&str> = headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .collect();
+        // As bytes: a line that is not text may end with what our own proxy has added to it.
+        let lines = headers.get_all("x-forwarded-for").iter();
+        let hops: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
         let mut client = peer;
         for hop in hops.iter().rev() {
             if !self.trusts(client) {
@@ -36,8 +33,8 @@ impl TrustedProxies {
 }
 
 /// Some proxies add a port, and write IPv6 in brackets.
-fn parse(hop: &str) -> Option<IpAddr> {
-    let hop = hop.trim();
+fn parse(hop: &[u8]) -> Option<IpAddr> {
+    let hop = str::from_utf8(hop).ok()?.trim();
     let address = hop
         .parse()
         .or_else(|_| hop.parse().map(|address: SocketAddr| address.ip()))

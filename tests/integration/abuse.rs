@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::future::join_all;
-use reqwest::Method;
+use reqwest::{Method, header::HeaderValue};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, MOBILE, PASSWORD, TestApp, backends::Backends};
@@ -183,4 +183,17 @@ async fn without_a_trusted_proxy_all_false_names_are_one_address() {
         post(&app, &address(n), "/app/v1_0/sms/codes", json!({ "mobile": format!("137{n:08}") })).await;
     }
     assert_eq!(messages(&app), 10);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_hide_nobody() {
+    let flags = [PROXY, "--sms-per-ip-per-hour=1", "--image-code=never"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    for (n, (forged, status)) in [("192.0.2.1", 200), ("192.0.2.2", 429), ("127.0.0.1", 429)].into_iter().enumerate() {
+        // The proxy has added the last address to a line that its sender began.
+        let begun_by_the_sender = HeaderValue::from_bytes(b"\xff, 198.51.100.7").unwrap();
+        let request = app.request(Method::POST, "/app/v1_0/sms/codes").header("x-forwarded-for", forged);
+        let request = request.header("x-forwarded-for", begun_by_the_sender);
+        app.send(request.json(&json!({ "mobile": format!("1370000000{n}") }))).await.expect(status);
+    }
 }
