@@ -38,13 +38,13 @@ async fn signing_in_limits_and_repetitions_work_in_a_cluster() {
         let request = app.request(reqwest::Method::POST, "/app/v1_0/authorizations").header("idempotency-key", &key);
         app.send(request.json(&json!({ "mobile": mobile, "code": code }))).await
     };
-    sign_in(&other_than(&code)).await.expect_error(400, "sms_code_invalid");
+    sign_in(other_than(&code)).await.expect_error(400, "sms_code_invalid");
     let first = Tokens::of(&sign_in(&code).await.expect(201));
     assert_eq!(Tokens::of(&sign_in(&code).await.expect(201)).session_id(), first.session_id());
 
     let code = app.code("13700137001").await;
     for _ in 0..3 {
-        app.sign_in_with("13700137001", &other_than(&code)).await.expect_error(400, "sms_code_invalid");
+        app.sign_in_with("13700137001", other_than(&code)).await.expect_error(400, "sms_code_invalid");
     }
     app.sign_in_with("13700137001", &code).await.expect_error(429, "too_many_requests");
     let credentials = json!({ "mobile": OTHER, "password": "a wrong secret" });
