@@ -120,7 +120,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         clock: clock.clone(),
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
-    let limits = Arc::new(Limits { codes: codes.clone(), settings: limit_settings(config), clock: clock.clone() });
+    let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let sms_codes = Arc::new(SmsCodes::new(
         codes.clone(),
         users.clone(),

@@ -9,7 +9,7 @@ use super::{
     access_token::Identity,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
-    limits::{Guess, Limits},
+    limits::Limits,
     password::Passwords,
     sessions::Sessions,
     sms_code::{Code, SmsCodes},
@@ -178,9 +178,9 @@ impl Account {
     }
 
     async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
-        let guess = self.limits.take_guess(Guess::Password, &user.mobile, origin).await?;
+        let guess = self.limits.take_guess(&user.mobile, origin).await?;
         let verdict = self.passwords.verify(old, user.password_hash.clone()).await;
-        self.limits.settle_guess(&guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
+        self.limits.settle_guess(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
         if verdict?.right {
             return Ok(());
         }

@@ -1,7 +1,12 @@
 //! How much of what may who do? Every limit, and what it counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use super::{
@@ -30,6 +35,10 @@ const BUSY_PERCENT: u32 = 80;
 /// How many times the budget of one network is that of all networks together: a stranger who guesses locks nobody out
 /// from elsewhere, and a crowd of strangers gets no further (ASVS 6.1.1).
 const NETWORKS: u32 = 5;
+
+/// How many guesses of one network at one mobile's password are looked at at the same time. Each counts as a wrong one
+/// until it is known: without an order, many right ones at once would use up the budget.
+const GUESSES_AT_ONCE: u32 = 4;
 
 const SMS_GAP: &str = "sms_gap";
 const SMS_PER_MOBILE: &str = "sms_per_mobile";
@@ -61,17 +70,33 @@ pub enum Guess {
     Password,
 }
 
+/// A guess that counts as a wrong one until it is settled.
+pub struct TakenGuess {
+    tally: Tally,
+    _turn: OwnedSemaphorePermit,
+}
+
 /// Counts what happens against the limits (ASVS 6.1.1, 6.3.1, 6.6.3). An address is a whole /64 in IPv6.
 pub struct Limits {
     /// Where it is counted, for all instances.
-    pub codes: Arc<dyn EphemeralStore>,
-    /// The numbers.
-    pub settings: LimitSettings,
-    /// What time it is.
-    pub clock: Clock,
+    codes: Arc<dyn EphemeralStore>,
+    settings: LimitSettings,
+    clock: Clock,
+    /// Who is guessing at this moment, by mobile and network.
+    guessing: Mutex<HashMap<(Mobile, String), Arc<Semaphore>>>,
 }
 
 impl Limits {
+    /// Counts in this store by these numbers.
+    pub fn new(codes: Arc<dyn EphemeralStore>, settings: LimitSettings, clock: Clock) -> Self {
+        Self { codes, settings, clock, guessing: Mutex::default() }
+    }
+
+    /// The numbers.
+    pub fn settings(&self) -> &LimitSettings {
+        &self.settings
+    }
+
     /// A message to a mobile, asked for by somebody.
     pub fn message(&self, mobile: &Mobile, origin: &Origin) -> Tally {
         let LimitSettings { sms_per_mobile_per_day: per_day, sms_per_ip_per_hour: per_ip, .. } = self.settings;
@@ -92,24 +117,38 @@ impl Limits {
         ])
     }
 
-    /// Counts a guess as a wrong one for the time being, so that guesses at the same instant cannot all slip through.
+    /// Counts a guess at a password as a wrong one for the time being, so that guesses at the same instant cannot all
+    /// slip through.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] when the budget is used up.
-    pub async fn take_guess(&self, guess: Guess, mobile: &Mobile, origin: &Origin) -> Result<Tally, Error> {
-        let tally = self.guess(guess, mobile, origin);
+    pub async fn take_guess(&self, mobile: &Mobile, origin: &Origin) -> Result<TakenGuess, Error> {
+        let turn = self.turn(mobile, origin).acquire_owned().await;
+        let turn = turn.map_err(|error| Error::Internal(error.to_string()))?;
+        let tally = self.guess(Guess::Password, mobile, origin);
         match self.codes.count(&tally).await? {
             Admission::Refused { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
-            Admission::Admitted | Admission::Suspicious => Ok(tally),
+            Admission::Admitted | Admission::Suspicious => Ok(TakenGuess { tally, _turn: turn }),
         }
     }
 
+    fn turn(&self, mobile: &Mobile, origin: &Origin) -> Arc<Semaphore> {
+        let mut guessing = self.guessing.lock().expect("no panic while the map is held");
+        guessing.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let at_once = match self.settings.verify_per_mobile_per_hour {
+            0 => GUESSES_AT_ONCE,
+            budget => GUESSES_AT_ONCE.min(budget),
+        };
+        let turns = guessing.entry((mobile.clone(), origin.network()));
+        turns.or_insert_with(|| Arc::new(Semaphore::new(at_once as usize))).clone()
+    }
+
     /// What became of a guess: a right one clears the budget of its network, one that was not looked at is taken back.
-    pub async fn settle_guess(&self, guess: &Tally, right: Option<bool>) {
+    pub async fn settle_guess(&self, guess: TakenGuess, right: Option<bool>) {
         let settled = match right {
-            Some(true) => self.codes.clear(guess).await,
+            Some(true) => self.codes.clear(&guess.tally).await,
             Some(false) => Ok(()),
-            None => self.codes.uncount(guess).await,
+            None => self.codes.uncount(&guess.tally).await,
         };
         if let Err(error) = settled {
             tracing::warn!(%error, "a guess goes on counting as a wrong one");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     error::Error,
     event::{self, Event, Subject},
-    limits::{Guess, Limits},
+    limits::Limits,
     password::{Passwords, Verdict},
     sessions::{Sessions, TokenSet},
     sms_code::{Code, Presented, Repeatable, SmsCodes},
@@ -119,9 +119,9 @@ impl Login {
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
         to_the_end(async move {
-            let guess = this.limits.take_guess(Guess::Password, &mobile, &origin).await?;
+            let guess = this.limits.take_guess(&mobile, &origin).await?;
             let checked = this.check_password(&mobile, password).await;
-            this.limits.settle_guess(&guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
+            this.limits.settle_guess(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
             let (user, verdict) = checked?;
             let Some(user) = user.filter(|_| verdict.right) else {
                 let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };

@@ -138,7 +138,7 @@ impl SmsCodes {
 
     /// How long a mobile waits for its next code.
     pub fn resend_gap(&self) -> Duration {
-        self.limits.settings.resend_gap
+        self.limits.settings().resend_gap
     }
 
     /// Sends a code to an app: who may ask → test number → limits → picture code → message.

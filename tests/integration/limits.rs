@@ -325,6 +325,17 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    async fn right_passwords_at_the_same_instant_do_not_use_up_the_budget_for_wrong_ones(backends: Backends) {
+        let app = TestApp::start_with(backends, &[&ANY_MESSAGES[..], &["--verify-per-mobile-per-hour=3"]].concat()).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        let sign_ins = (0..30).map(|_| guess_password(&app, HERE, MOBILE, PASSWORD));
+        for answer in futures_util::future::join_all(sign_ins).await {
+            answer.expect(201);
+        }
+    }
+}
+
+on_every_backend! {
     async fn a_test_number_is_guessed_at_on_the_hourly_budget_alone(backends: Backends) {
         let flags = [PROXY, "--sms-test-codes=13600000000=246810", "--verify-per-mobile-per-hour=7"];
         let app = TestApp::start_with(backends, &flags).await;
