@@ -258,12 +258,16 @@ fn headers(lines: &[Vec<u8>]) -> HeaderMap {
     lines.iter().map(|line| ("x-forwarded-for".parse().unwrap(), HeaderValue::from_bytes(line).unwrap())).collect()
 }
 
-/// Does an address stand in a line, with or without brackets and port?
+/// Does an address stand in a line, with or without brackets, zone and port?
 fn names(line: &[u8], address: IpAddr) -> bool {
     let text = String::from_utf8_lossy(line);
     text.split(',').any(|entry| {
         let without_port = entry.rsplit_once(':').map_or(entry, |(host, _)| host);
-        let bare = |text: &str| text.trim().trim_matches(['[', ']']).parse().map(|found: IpAddr| found.to_canonical());
+        let bare = |text: &str| {
+            let text = text.trim().trim_matches(['[', ']']);
+            let without_zone = text.split('%').next().unwrap_or(text);
+            without_zone.parse().map(|found: IpAddr| found.to_canonical())
+        };
         [entry, without_port].into_iter().any(|text| bare(text) == Ok(address))
     })
 }
