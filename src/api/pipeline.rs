@@ -90,7 +90,7 @@ impl<E: Endpoint<Output = Response>> Pipeline<E> {
         };
         if !matches!(request.uri().path(), "/healthz" | "/readyz") {
             // Probes of a load balancer come often, and all from one address.
-            self.auth.limits.request(&context.origin()).await.map_err(Problem::from)?;
+            self.auth.limits.request(|| context.origin()).await.map_err(Problem::from)?;
         }
         request.set_body(Body::from_vec(bytes));
         request.set_data(context);

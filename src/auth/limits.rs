@@ -101,14 +101,14 @@ impl Limits {
     pub fn message(&self, mobile: &Mobile, origin: &Origin) -> Tally {
         let LimitSettings { sms_per_mobile_per_day: per_day, sms_per_ip_per_hour: per_ip, .. } = self.settings;
         let total = self.settings.sms_total_per_hour;
-        let (mobile, network) = (mobile.as_str(), origin.network());
+        let (unredeemed, mobile, network) = (self.unredeemed(mobile), mobile.as_str(), origin.network());
         let gap = u32::from(!self.settings.resend_gap.is_zero());
         self.tally(vec![
             limit(SMS_GAP, mobile, self.settings.resend_gap, gap),
             limit(SMS_PER_MOBILE, mobile, DAY, per_day),
             limit("sms_per_ip", &network, HOUR, per_ip),
             total_of_messages(total),
-            unredeemed(mobile),
+            unredeemed,
             Counter {
                 member: Some(mobile.to_owned()),
                 suspicion: Some(MOBILES_PER_HOUR),
@@ -169,21 +169,22 @@ impl Limits {
 
     /// The messages to a mobile of which none was redeemed.
     pub fn unredeemed(&self, mobile: &Mobile) -> Counter {
-        unredeemed(mobile.as_str())
+        Counter { suspicion: Some(UNREDEEMED_PER_HOUR), ..limit("sms_unredeemed", mobile.as_str(), HOUR, 0) }
     }
 
     /// Counts a request of any kind. Who cannot be counted is let through: tokens verify without any store.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`].
-    pub async fn request(&self, origin: &Origin) -> Result<(), Error> {
+    pub async fn request(&self, origin: impl FnOnce() -> Origin) -> Result<(), Error> {
         let per_minute = self.settings.requests_per_ip_per_minute;
         if per_minute == 0 {
             return Ok(());
         }
+        let origin = origin();
         let tally = self.tally(vec![limit("requests", &origin.network(), MINUTE, per_minute)]);
         match self.codes.count(&tally).await {
-            Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
+            Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, &origin)),
             Ok(Admission::Admitted | Admission::Suspicious) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "requests are not counted for the moment");
@@ -227,8 +228,4 @@ fn total_of_messages(limit_per_hour: u32) -> Counter {
     let busy = (u64::from(limit_per_hour) * u64::from(BUSY_PERCENT)).div_ceil(100);
     let suspicion = u32::try_from(busy).ok().filter(|busy| *busy > 0);
     Counter { suspicion, ..limit(SMS_TOTAL, "all", HOUR, limit_per_hour) }
-}
-
-fn unredeemed(mobile: &str) -> Counter {
-    Counter { suspicion: Some(UNREDEEMED_PER_HOUR), ..limit("sms_unredeemed", mobile, HOUR, 0) }
 }

@@ -20,6 +20,7 @@ use crate::{
     model::{mobile::Mobile, origin::Origin, purpose::Purpose},
     sms::{SmsError, SmsMessage, SmsProvider},
     store::{
+        StoreError,
         ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
         users::UserStore,
     },
@@ -329,16 +330,19 @@ impl SmsCodes {
         };
         tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
         event::record(Event::CodeNotSent, origin, subject);
-        // Where nobody may learn that the number is known, the message goes on counting: it would for an unknown one.
-        let uncounted = Tally { counters: Vec::new(), ..message.clone() };
-        let message = if slot.purpose == Purpose::ResetPassword { &uncounted } else { message };
-        if let Err(error) = self.codes.withdraw_code(slot, digest, message).await {
+        if let Err(error) = self.take_back(slot, digest, message).await {
             tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
         }
         Err(match error {
             SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.resend_gap() },
             SmsError::Refused { .. } | SmsError::Unreachable { .. } => Error::SmsSendFailed,
         })
+    }
+
+    async fn take_back(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError> {
+        self.codes.withdraw_code(slot, digest).await?;
+        // Where nobody may learn that the number is known, the message goes on counting: it would for an unknown one.
+        if slot.purpose == Purpose::ResetPassword { Ok(()) } else { self.codes.uncount(message).await }
     }
 
     fn message(&self, slot: &CodeSlot, code: String) -> SmsMessage {

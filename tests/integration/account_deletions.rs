@@ -4,7 +4,9 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend, other_than};
+use crate::support::{
+    Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, expect_ended, on_every_backend, other_than,
+};
 
 const OTHER: &str = "13900139000";
 const NO_GAP: &str = "--sms-resend-seconds=0";
@@ -15,11 +17,6 @@ async fn send(app: &TestApp, token: &str, body: Value) -> Answer {
 
 async fn delete(app: &TestApp, token: &str, code: &str) -> Answer {
     send(app, token, json!({ "code": code })).await
-}
-
-async fn expect_ended(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect_error(401, "session_revoked");
-    app.refresh(&tokens.refresh).await.expect_error(401, "session_revoked");
 }
 
 on_every_backend! {

@@ -4,7 +4,10 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend, other_than};
+use crate::support::{
+    Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, expect_ended, expect_goes_on, on_every_backend,
+    other_than,
+};
 
 const OTHER: &str = "13900139000";
 const NEW_PASSWORD: &str = "another long secret";
@@ -34,16 +37,6 @@ async fn register(app: &TestApp) -> Tokens {
 fn expect_done(answer: &Answer) {
     answer.expect(204);
     assert!(answer.bytes.is_empty());
-}
-
-async fn expect_goes_on(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect(200);
-    app.refresh(&tokens.refresh).await.expect(201);
-}
-
-async fn expect_ended(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect_error(401, "session_revoked");
-    app.refresh(&tokens.refresh).await.expect_error(401, "session_revoked");
 }
 
 async fn expect_password_is(app: &TestApp, password: &str, not: &str) {

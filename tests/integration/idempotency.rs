@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderValue};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, MOBILE, TestApp, Tokens, backends::Backends, on_every_backend, other_than, servers::Server,
+    Answer, MOBILE, TestApp, Tokens, backends::Backends, expect_goes_on, on_every_backend, other_than, servers::Server,
 };
 
 const PATH: &str = "/app/v1_0/authorizations";
@@ -27,11 +27,6 @@ fn expect_same(again: &Value, first: &Value) {
     for name in ["user_id", "is_new_user", "token_type", "expires_in"] {
         assert_eq!(again["data"][name], first["data"][name], "{name}");
     }
-}
-
-async fn expect_goes_on(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect(200);
-    app.refresh(&tokens.refresh).await.expect(201);
 }
 
 on_every_backend! {

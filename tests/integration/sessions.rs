@@ -7,7 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend};
+use crate::support::{
+    self, Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, expect_goes_on, on_every_backend,
+};
 
 const PATH: &str = "/app/v1_0/user/sessions";
 const OTHER: &str = "13900139000";
@@ -39,14 +41,8 @@ async fn end_others(app: &TestApp, tokens: &Tokens) -> Answer {
     app.send(app.request(Method::DELETE, PATH).bearer_auth(&tokens.access)).await
 }
 
-async fn expect_goes_on(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect(200);
-    app.refresh(&tokens.refresh).await.expect(201);
-}
-
 async fn expect_ended(app: &TestApp, tokens: &Tokens) {
-    app.user(&tokens.access).await.expect_error(401, "session_revoked");
-    app.refresh(&tokens.refresh).await.expect_error(401, "session_revoked");
+    support::expect_ended(app, tokens).await;
     app.get_as(PATH, &tokens.access).await.expect_error(401, "session_revoked");
     end_others(app, tokens).await.expect_error(401, "session_revoked");
 }

@@ -196,11 +196,13 @@ on_every_backend! {
         let now = clock.now();
         let (slot, message) = (slot(), rare(now));
         codes.issue_code(&slot, Some(&pending("first")), &message, true).await.unwrap();
-        codes.withdraw_code(&slot, "another", &rare(now)).await.unwrap();
+        codes.withdraw_code(&slot, "another").await.unwrap();
+        codes.uncount(&rare(now)).await.unwrap();
         let later = now + chrono::Duration::seconds(1);
         let refused = Admission::Refused { name: "messages", retry_after: Duration::from_secs(59) };
         assert_eq!(codes.survey(&rare(later)).await.unwrap(), refused);
-        codes.withdraw_code(&slot, "first", &message).await.unwrap();
+        codes.withdraw_code(&slot, "first").await.unwrap();
+        codes.uncount(&message).await.unwrap();
         assert_eq!(codes.survey(&rare(now)).await.unwrap(), Admission::Admitted);
         assert!(matches!(redeem(&*codes, now, "first", 20).await, Redemption::Missing));
     }

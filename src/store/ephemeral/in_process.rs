@@ -110,9 +110,8 @@ impl EphemeralStore for InProcess {
         Ok(admission)
     }
 
-    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError> {
+    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
         let (mut state, now) = self.locked();
-        state.uncount(message);
         if state.codes.get(slot, now).is_some_and(|(code, _)| code.digest == digest) {
             state.codes.take(slot, now);
         }

@@ -166,8 +166,8 @@ pub trait EphemeralStore: Send + Sync {
         trusted: bool,
     ) -> Result<Admission, StoreError>;
 
-    /// Takes an issued code back, and its message from the counters.
-    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError>;
+    /// Takes an issued code back; what its message counted stays.
+    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError>;
 
     /// Compares a code and uses it up, or counts the wrong try and the wrong guess: one atomic step.
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError>;

@@ -45,6 +45,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Sends a request and reads the answer to its end.
+    pub async fn to(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        Self { status, headers, bytes: response.bytes().await.unwrap().into() }
+    }
+
     /// The body as JSON; `null` if it is empty.
     pub fn json(&self) -> Value {
         if self.bytes.is_empty() { Value::Null } else { serde_json::from_slice(&self.bytes).unwrap() }
@@ -153,9 +160,7 @@ impl TestApp {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, bytes: response.bytes().await.unwrap().into() }
+        Answer::to(request).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -224,11 +229,8 @@ impl TestApp {
 
     /// Draws a picture under an id and tells what it says.
     pub async fn picture(&self, id: &str) -> String {
-        let ttl = Duration::from_secs(300);
         assert_eq!(self.get(&format!("/app/v1_0/image_codes/{id}")).await.status, 200);
-        let text = self.app.codes.take_image_code(id).await.unwrap().expect("a picture code");
-        self.app.codes.put_image_code(id, &text, ttl).await.unwrap();
-        text
+        self.picture_text(id).await
     }
 
     /// What the picture under an id says.
@@ -263,6 +265,18 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// Fails unless a session lives: both of its tokens work.
+pub async fn expect_goes_on(app: &TestApp, tokens: &Tokens) {
+    app.user(&tokens.access).await.expect(200);
+    app.refresh(&tokens.refresh).await.expect(201);
+}
+
+/// Fails unless a session has been ended: both of its tokens say so.
+pub async fn expect_ended(app: &TestApp, tokens: &Tokens) {
+    app.user(&tokens.access).await.expect_error(401, "session_revoked");
+    app.refresh(&tokens.refresh).await.expect_error(401, "session_revoked");
 }
 
 /// Fails unless an answer tells to wait for so many seconds, less those that the test has taken.

@@ -170,9 +170,7 @@ impl Process {
     }
 
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, bytes: response.bytes().await.unwrap().into() }
+        Answer::to(request).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {

@@ -68,7 +68,10 @@ impl Redis {
 
     fn counter_key(&self, counter: &Counter) -> String {
         let key = format!("{}limit:{}:{}", self.prefix, counter.name, self.tagged(&counter.subject));
-        counter.part.as_ref().map_or(key.clone(), |part| format!("{key}:{part}"))
+        match &counter.part {
+            Some(part) => format!("{key}:{part}"),
+            None => key,
+        }
     }
 
     fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> String {
@@ -119,7 +122,7 @@ impl Redis {
                 Admission::Suspicious if trusted => admission = Admission::Suspicious,
                 obstacle => {
                     for group in counted {
-                        self.uncount_group(tally, group, None).await?;
+                        self.uncount_group(tally, group).await?;
                     }
                     return Ok(obstacle);
                 }
@@ -129,20 +132,10 @@ impl Redis {
         Ok(admission)
     }
 
-    async fn uncount_group(
-        &self,
-        tally: &Tally,
-        group: &[&Counter],
-        code: Option<(&CodeSlot, &str)>,
-    ) -> Result<(), StoreError> {
-        let mut keys = self.counter_keys(group);
-        let mut args = vec![millis_of(tally.at).to_string(), group.len().to_string()];
+    async fn uncount_group(&self, tally: &Tally, group: &[&Counter]) -> Result<(), StoreError> {
+        let mut args = vec![millis_of(tally.at).to_string()];
         args.extend(counter_args(tally, group));
-        if let Some((slot, digest)) = code {
-            keys.push(self.code_key(slot));
-            args.push(digest.to_owned());
-        }
-        self.run(&scripts::UNCOUNT, keys, args).await
+        self.run(&scripts::UNCOUNT, self.counter_keys(group), args).await
     }
 
     fn counter_keys(&self, counters: &[&Counter]) -> Vec<String> {
@@ -193,7 +186,7 @@ impl EphemeralStore for Redis {
 
     async fn uncount(&self, tally: &Tally) -> Result<(), StoreError> {
         for group in self.groups(tally) {
-            self.uncount_group(tally, &group, None).await?;
+            self.uncount_group(tally, &group).await?;
         }
         Ok(())
     }
@@ -213,9 +206,8 @@ impl EphemeralStore for Redis {
         self.admit(message, Some((slot, code)), trusted).await
     }
 
-    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str, message: &Tally) -> Result<(), StoreError> {
-        self.uncount_group(message, &[], Some((slot, digest))).await?;
-        self.uncount(message).await
+    async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
+        self.run(&scripts::WITHDRAW, vec![self.code_key(slot)], vec![digest.to_owned()]).await
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {

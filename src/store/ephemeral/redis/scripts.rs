@@ -81,16 +81,22 @@ pub static COUNT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// `KEYS`: counters, then the code if there is one. `ARGV`: now, the number of counters, counters; for a code: digest.
+/// `KEYS`: counters. `ARGV`: now, counters.
 pub static UNCOUNT: LazyLock<Script> = LazyLock::new(|| {
     script(
-        "local now, n = tonumber(ARGV[1]), tonumber(ARGV[2])
-         each_counter(n, 1, 3, function(key, member)
+        "local now = tonumber(ARGV[1])
+         each_counter(#KEYS, 1, 2, function(key, member)
              local at = redis.call('ZSCORE', key, member)
              if at and tonumber(at) == now then redis.call('ZREM', key, member) end
          end)
-         local code = KEYS[n + 1]
-         if code and redis.call('HGET', code, 'digest') == ARGV[3 + n * COUNTER_ARGS] then redis.call('DEL', code) end
+         return 0",
+    )
+});
+
+/// `KEYS`: code. `ARGV`: digest.
+pub static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua(
+        "if redis.call('HGET', KEYS[1], 'digest') == ARGV[1] then redis.call('DEL', KEYS[1]) end
          return 0",
     )
 });
