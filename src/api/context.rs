@@ -1,12 +1,12 @@
 //! What does every handler know about the request it serves?
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use poem::{FromRequest, Request, RequestBody, Result, http::header};
 use uuid::Uuid;
 
 use super::{client_ip::TrustedProxies, language::Language};
-use crate::model::origin::Origin;
+use crate::model::origin::{Origin, Presence};
 
 /// Whose envelope an answer wears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +41,14 @@ pub struct RequestContext {
     /// The address on the other end of the connection.
     pub peer_ip: Option<IpAddr>,
     user_agent: Option<String>,
+    presence: Presence,
 }
 
 impl RequestContext {
     /// Looks at a request whose path is rewritten already.
-    pub fn of(request: &Request, proxies: &TrustedProxies) -> Self {
+    ///
+    /// The client waits for as long as `waiting` is held.
+    pub fn of(request: &Request, proxies: &TrustedProxies, waiting: &Arc<()>) -> Self {
         let peer_ip = request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical());
         let sane = |id: &&str| {
             (1..=128).contains(&id.len())
@@ -58,12 +61,18 @@ impl RequestContext {
             client_ip: peer_ip.map(|peer| proxies.client_ip(peer, request.headers())),
             peer_ip,
             user_agent: request.header(header::USER_AGENT).map(|agent| agent.chars().take(256).collect()),
+            presence: Presence::while_held(waiting),
         }
     }
 
     /// Where it comes from, for the rules.
     pub fn origin(&self) -> Origin {
-        Origin { ip: self.client_ip, user_agent: self.user_agent.clone(), request_id: self.id.clone() }
+        Origin {
+            ip: self.client_ip,
+            user_agent: self.user_agent.clone(),
+            request_id: self.id.clone(),
+            presence: self.presence.clone(),
+        }
     }
 }
 

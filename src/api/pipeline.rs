@@ -1,6 +1,6 @@
 //! What happens to every request, before and after its handler? Top to bottom, in this order.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt;
 use poem::{
@@ -49,7 +49,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
     async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
         aliases::rewrite(&mut request);
-        let context = RequestContext::of(&request, &self.proxies);
+        let waiting = Arc::new(());
+        let context = RequestContext::of(&request, &self.proxies, &waiting);
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let origin = request.headers().get(header::ORIGIN).cloned();

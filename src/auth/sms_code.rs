@@ -227,6 +227,7 @@ impl SmsCodes {
             guess: &self.limits.guess(Guess::SmsCode, mobile, origin),
             unredeemed: &self.limits.unredeemed(mobile),
             replay: replay.as_ref(),
+            presence: &origin.presence,
         };
         let refused = match self.codes.redeem_code(&attempt).await? {
             Redemption::Accepted(pending) => return Ok(Presented::Redeemed(Redeemed { slot, pending, replay })),

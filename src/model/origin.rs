@@ -1,6 +1,9 @@
 //! Where does a request come from?
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Weak},
+};
 
 /// What a request tells about its sender: kept with a session, counted in limits, written to the event log.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +14,24 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The `X-Request-Id`.
     pub request_id: String,
+    /// Does the sender still wait?
+    pub presence: Presence,
+}
+
+/// Tells whether anybody still waits for the answer to a request.
+#[derive(Clone, Debug, Default)]
+pub struct Presence(Option<Weak<()>>);
+
+impl Presence {
+    /// Somebody waits for as long as this is held.
+    pub fn while_held(token: &Arc<()>) -> Self {
+        Self(Some(Arc::downgrade(token)))
+    }
+
+    /// Has the sender gone away? Never for work that was not asked for by a request.
+    pub fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(|token| token.strong_count() == 0)
+    }
 }
 
 impl Origin {

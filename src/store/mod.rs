@@ -1,10 +1,11 @@
 //! The seams to what is kept: users for good, codes for minutes.
 
+mod coalesce;
 pub mod ephemeral;
 pub mod users;
 
 /// A store did not do what it was asked, and nothing is known to have changed. Every answer becomes 503.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{store} is unavailable: {reason}")]
 pub struct StoreError {
     /// Which store, as `/readyz` and the logs name it.

@@ -166,7 +166,7 @@ pub fn access_token(data: &[u8]) {
 
 fn session(user_id: Uuid, id: Uuid) -> Session {
     let now = ISSUER.tokens.clock.now();
-    let origin = Origin { ip: None, user_agent: None, request_id: String::new() };
+    let origin = Origin::default();
     NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at: now, origin }.opened_for(user_id)
 }
 

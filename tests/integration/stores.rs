@@ -9,7 +9,7 @@ use phonepass::{
     clock::Clock,
     model::{
         mobile::Mobile,
-        origin::Origin,
+        origin::{Origin, Presence},
         purpose::Purpose,
         session::{Lifetime, NewSession, SignInMethod},
         user::UserStatus,
@@ -92,7 +92,7 @@ async fn redeem(codes: &dyn EphemeralStore, at: DateTime<Utc>, digest: &str, bud
         ],
     );
     let unredeemed = counter("unredeemed", None, Some(3));
-    let attempt = Attempt { slot: &slot(), digest, fixed: None, guess: &guess, unredeemed: &unredeemed, replay: None };
+    let attempt = Attempt { slot: &slot(), digest, fixed: None, guess: &guess, unredeemed: &unredeemed, replay: None, presence: &Presence::default() };
     codes.redeem_code(&attempt).await.unwrap()
 }
 
@@ -113,6 +113,7 @@ fn new_session(now: DateTime<Utc>) -> NewSession {
         created_at: now,
         expires_at: LIFETIME.expiry(now, now),
         origin: Origin {
+            presence: Presence::default(),
             ip: Some("192.0.2.1".parse().unwrap()),
             user_agent: Some("a phone".to_owned()),
             request_id: String::new(),
@@ -344,6 +345,7 @@ on_every_backend! {
                 guess: &guess,
                 unredeemed: &unredeemed,
                 replay: Some(&replay),
+                presence: &Presence::default(),
             };
             (codes.redeem_code(&attempt).await.unwrap(), replay)
         };

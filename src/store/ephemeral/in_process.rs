@@ -120,7 +120,7 @@ impl EphemeralStore for InProcess {
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
         let (mut state, now) = self.locked();
-        let Attempt { slot, digest, fixed, guess, unredeemed, replay } = attempt;
+        let Attempt { slot, digest, fixed, guess, unredeemed, replay, presence: _ } = attempt;
         let replay_key = replay.map(|replay| ((*slot).clone(), replay.key.clone()));
         if let Some((value, _)) = replay_key.as_ref().and_then(|key| state.replays.get(key, now)) {
             return Ok(Redemption::Repeated(value.clone()));

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use super::StoreError;
 use crate::{
     clock::Clock,
-    model::{mobile::Mobile, purpose::Purpose},
+    model::{mobile::Mobile, origin::Presence, purpose::Purpose},
 };
 
 /// Which one-time code: there is at most one for a mobile and a purpose.
@@ -108,6 +108,8 @@ pub struct Attempt<'a> {
     pub unredeemed: &'a Counter,
     /// What a repetition of this attempt gets, once it was right.
     pub replay: Option<&'a Replay>,
+    /// Once it is over, nobody looks at the code any more: it stays usable for the next try.
+    pub presence: &'a Presence,
 }
 
 /// What came of presenting a code.

@@ -1,5 +1,6 @@
 //! Where are users and sessions kept? The seam to the databases.
 
+mod batches;
 mod postgres;
 mod sqlite;
 
@@ -26,6 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const SESSIONS_SHOWN: u32 = 500;
 
 /// A user who wants to be created.
+#[derive(Clone)]
 pub struct NewUser {
     /// UUIDv7.
     pub id: Uuid,
@@ -36,6 +38,7 @@ pub struct NewUser {
 }
 
 /// What came of presenting a refresh token.
+#[derive(Clone)]
 pub enum Rotation {
     /// The session goes on; its `refresh_counter` is that of the token to hand out.
     Rotated(Session),

@@ -1,5 +1,6 @@
 //! How do codes live in Redis, Valkey, Sentinel or Cluster?
 
+mod redemptions;
 mod scripts;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -16,8 +17,10 @@ use fred::{
     },
 };
 
+use redemptions::{Presented, Redemptions};
+
 use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
-use crate::store::StoreError;
+use crate::store::{StoreError, coalesce::Coalescer};
 
 const STORE: &str = "redis";
 
@@ -29,6 +32,7 @@ pub struct Redis {
     pool: Pool,
     prefix: String,
     clustered: bool,
+    redemptions: Coalescer<Redemptions>,
 }
 
 impl Redis {
@@ -55,7 +59,8 @@ impl Redis {
         if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() {
             tracing::warn!("redis cannot be reached yet; trying on");
         }
-        Ok(Self { pool, prefix: prefix.to_owned(), clustered })
+        let redemptions = Coalescer::new(Redemptions(pool.clone()));
+        Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions })
     }
 
     fn image_code_key(&self, id: &str) -> String {
@@ -142,16 +147,35 @@ impl Redis {
         counters.iter().map(|counter| self.counter_key(counter)).collect()
     }
 
-    /// Runs a script by its hash, and by its source where the server does not know it yet.
+    /// An attempt as the script takes it.
+    fn prepare(&self, attempt: &Attempt<'_>) -> Presented {
+        let guesses: Vec<_> = attempt.guess.counters.iter().collect();
+        let mut keys = vec![
+            self.code_key(attempt.slot),
+            self.counter_key(attempt.unredeemed),
+            self.replay_key(attempt.slot, attempt.replay),
+        ];
+        keys.extend(self.counter_keys(&guesses));
+        let mut args = vec![
+            guesses.len().to_string(),
+            millis_of(attempt.guess.at).to_string(),
+            attempt.digest.to_owned(),
+            attempt.fixed.unwrap_or_default().to_owned(),
+            attempt.replay.map_or(String::new(), |replay| replay.value.clone()),
+            attempt.replay.map_or(0, |replay| millis(replay.ttl)).to_string(),
+        ];
+        args.extend(counter_args(attempt.guess, &guesses));
+        Presented {
+            keys,
+            args,
+            digest: attempt.fixed.is_none().then(|| attempt.digest.to_owned()),
+            names: guesses.iter().map(|counter| counter.name).collect(),
+            presence: attempt.presence.clone(),
+        }
+    }
+
     async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, args: Vec<String>) -> Result<R, StoreError> {
-        let client = self.pool.next();
-        let outcome = match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.eval(script.lua().cloned().unwrap_or_default(), keys, args).await
-            }
-            outcome => outcome,
-        };
-        outcome.map_err(unavailable)
+        run(&self.pool, script, keys, args).await
     }
 }
 
@@ -211,34 +235,13 @@ impl EphemeralStore for Redis {
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
-        let guesses: Vec<_> = attempt.guess.counters.iter().collect();
-        let mut keys = vec![
-            self.code_key(attempt.slot),
-            self.counter_key(attempt.unredeemed),
-            self.replay_key(attempt.slot, attempt.replay),
-        ];
-        keys.extend(self.counter_keys(&guesses));
-        let mut args = vec![
-            millis_of(attempt.guess.at).to_string(),
-            attempt.digest.to_owned(),
-            attempt.fixed.unwrap_or_default().to_owned(),
-            attempt.replay.map_or(String::new(), |replay| replay.value.clone()),
-            attempt.replay.map_or(0, |replay| millis(replay.ttl)).to_string(),
-        ];
-        args.extend(counter_args(attempt.guess, &guesses));
-        let (outcome, number, rest, value): (i64, i64, i64, String) = self.run(&scripts::REDEEM, keys, args).await?;
-        let tries = u32::try_from(number).unwrap_or_default();
-        Ok(match outcome {
-            2 => Redemption::Repeated(value),
-            1 => Redemption::Accepted(attempt.fixed.is_none().then(|| PendingCode {
-                digest: attempt.digest.to_owned(),
-                tries_left: tries,
-                ttl: duration(rest),
-            })),
-            0 => Redemption::Wrong { tries_left: attempt.fixed.is_none().then_some(tries) },
-            -1 => Redemption::Missing,
-            _ => Redemption::Refused { name: name_at(&guesses, number), retry_after: duration(rest) },
-        })
+        let attempt = self.prepare(attempt);
+        if self.clustered {
+            // A script reaches the keys of one mobile only.
+            Redemptions(self.pool.clone()).one(&attempt).await
+        } else {
+            self.redemptions.call(attempt).await?
+        }
     }
 
     async fn restore_code(
@@ -260,6 +263,23 @@ impl EphemeralStore for Redis {
     }
 }
 
+/// Runs a script by its hash, and by its source where the server does not know it yet.
+async fn run<R: FromValue>(
+    pool: &Pool,
+    script: &Script,
+    keys: Vec<String>,
+    args: Vec<String>,
+) -> Result<R, StoreError> {
+    let client = pool.next();
+    let outcome = match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
+        Err(error) if error.details().starts_with("NOSCRIPT") => {
+            client.eval(script.lua().cloned().unwrap_or_default(), keys, args).await
+        }
+        outcome => outcome,
+    };
+    outcome.map_err(unavailable)
+}
+
 fn unavailable(error: fred::error::Error) -> StoreError {
     StoreError::new(STORE, error)
 }
@@ -269,12 +289,11 @@ fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, 
     match (refusing, suspicious) {
         (-1, 0) => Admission::Admitted,
         (-1, _) => Admission::Suspicious,
-        _ => Admission::Refused { name: name_at(counters, refusing), retry_after: duration(wait) },
+        _ => {
+            let counter = usize::try_from(refusing).ok().and_then(|index| counters.get(index));
+            Admission::Refused { name: counter.map_or("", |counter| counter.name), retry_after: duration(wait) }
+        }
     }
-}
-
-fn name_at(counters: &[&Counter], index: i64) -> &'static str {
-    usize::try_from(index).ok().and_then(|index| counters.get(index)).map_or("", |counter| counter.name)
 }
 
 /// Counters as the scripts take them: member, milliseconds of the window, limit, suspicion.

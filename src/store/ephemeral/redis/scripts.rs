@@ -104,42 +104,60 @@ pub static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
 /// `KEYS`: counters.
 pub static CLEAR: LazyLock<Script> = LazyLock::new(|| script("clear(#KEYS, 1) return 0"));
 
-/// `KEYS`: code, the counter of unredeemed codes, replay, counters of guesses. `ARGV`: now, digest, fixed digest or
-/// nothing, value and milliseconds of the replay or nothing, counters. Returns the outcome and its two numbers: 1
-/// accepted (tries, milliseconds), 0 wrong (tries left), -1 missing, -2 refused (counter, milliseconds), or the value of
-/// the replay.
+/// Attempts, one after the other. `KEYS` of each: code, the counter of unredeemed codes, replay, counters of guesses.
+/// `ARGV` of each: the number of those counters, now, digest, fixed digest or nothing, value and milliseconds of the
+/// replay or nothing, counters. Returns of each the outcome, its two numbers and a text: 1 accepted (tries,
+/// milliseconds), 0 wrong (tries left), -1 missing, -2 refused (counter, milliseconds), 2 repeated (the value of the
+/// replay), -3 failed (the reason): one that fails leaves the others alone.
 ///
 /// The comparison needs no constant time: both sides are keyed hashes that no caller can steer.
 pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
     script(
-        "local code, unredeemed, replay, guesses = KEYS[1], KEYS[2], KEYS[3], #KEYS - 3
-         local now, digest, fixed = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-         if ARGV[4] ~= '' then
-             local value = redis.call('GET', replay)
-             if value then return {2, 0, 0, value} end
-         end
-         local refusing, wait = survey(guesses, 4, 6, now)
-         if refusing ~= -1 then return {-2, refusing, wait, ''} end
+        "local KEYS_BEFORE_COUNTERS, ARGS_BEFORE_COUNTERS = 3, 6
 
-         local right, tries = fixed, 0
-         if fixed == '' then
-             local stored = redis.call('HMGET', code, 'digest', 'tries_left')
-             if not stored[1] then return {-1, 0, 0, ''} end
-             right, tries = stored[1], tonumber(stored[2])
-         end
-         if right ~= digest then
-             count(guesses, 4, 6, now)
-             if fixed == '' then
-                 if tries <= 1 then redis.call('DEL', code) else redis.call('HINCRBY', code, 'tries_left', -1) end
+         local function redeem(key, arg, n)
+             local code, unredeemed, replay, guesses = KEYS[key], KEYS[key + 1], KEYS[key + 2], key + 3
+             local now, digest, fixed, value = tonumber(ARGV[arg + 1]), ARGV[arg + 2], ARGV[arg + 3], ARGV[arg + 4]
+             if value ~= '' then
+                 local kept = redis.call('GET', replay)
+                 if kept then return {2, 0, 0, kept} end
              end
-             return {0, tries - 1, 0, ''}
+             -- Hardly anybody has guessed wrong before: one look tells, and saves the others.
+             local guessed = n > 0 and redis.call('EXISTS', unpack(KEYS, guesses, guesses + n - 1)) > 0
+             if guessed then
+                 local refusing, wait = survey(n, guesses, arg + ARGS_BEFORE_COUNTERS, now)
+                 if refusing ~= -1 then return {-2, refusing, wait, ''} end
+             end
+
+             local right, tries = fixed, 0
+             if fixed == '' then
+                 local stored = redis.call('HMGET', code, 'digest', 'tries_left')
+                 if not stored[1] then return {-1, 0, 0, ''} end
+                 right, tries = stored[1], tonumber(stored[2])
+             end
+             if right ~= digest then
+                 count(n, guesses, arg + ARGS_BEFORE_COUNTERS, now)
+                 if fixed == '' then
+                     if tries <= 1 then redis.call('DEL', code) else redis.call('HINCRBY', code, 'tries_left', -1) end
+                 end
+                 return {0, tries - 1, 0, ''}
+             end
+             local ttl = redis.call('PTTL', code)
+             if fixed == '' then redis.call('DEL', code, unredeemed) else redis.call('DEL', unredeemed) end
+             if guessed then clear(n, guesses) end
+             if value ~= '' then redis.call('SET', replay, value, 'PX', ARGV[arg + 5]) end
+             return {1, tries, ttl, ''}
          end
-         local ttl = redis.call('PTTL', code)
-         if fixed == '' then redis.call('DEL', code) end
-         clear(guesses, 4)
-         redis.call('DEL', unredeemed)
-         if ARGV[4] ~= '' then redis.call('SET', replay, ARGV[4], 'PX', ARGV[5]) end
-         return {1, tries, ttl, ''}",
+
+         local outcomes, key, arg = {}, 1, 1
+         while KEYS[key] do
+             local n = tonumber(ARGV[arg])
+             local done, outcome = pcall(redeem, key, arg, n)
+             local reason = type(outcome) == 'table' and outcome.err or outcome
+             outcomes[#outcomes + 1] = done and outcome or {-3, 0, 0, tostring(reason)}
+             key, arg = key + KEYS_BEFORE_COUNTERS + n, arg + ARGS_BEFORE_COUNTERS + n * COUNTER_ARGS
+         end
+         return outcomes",
     )
 });
 

@@ -16,17 +16,13 @@ use crate::{
 #[async_trait]
 impl Accounts for Postgres {
     async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM users WHERE id = $1 AND mobile IS NOT NULL").bind(id);
-            query.fetch_optional(&self.0).await?.as_ref().map(user_from).transpose()
-        })
-        .await
+        self.look_ups.call(id).await
     }
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let query = sqlx::query("SELECT * FROM users WHERE mobile = $1").bind(mobile.as_str());
-            query.fetch_optional(&self.0).await?.as_ref().map(user_from).transpose()
+            query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
         })
         .await
     }
@@ -45,7 +41,7 @@ impl Accounts for Postgres {
                  RETURNING *",
             );
             let query = query.bind(id).bind(name).bind(avatar_url).bind(now);
-            query.fetch_optional(&self.0).await?.as_ref().map(user_from).transpose()
+            query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
         })
         .await
     }
@@ -58,7 +54,7 @@ impl Accounts for Postgres {
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.0.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             let changed =
                 sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND status = 'active'")
                     .bind(id)
@@ -85,7 +81,7 @@ impl Accounts for Postgres {
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.0.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             let changed = sqlx::query(
                 "UPDATE users
                  SET mobile = $3, name = CASE WHEN name = $2 THEN $3 ELSE name END, updated_at = $4
@@ -113,7 +109,7 @@ impl Accounts for Postgres {
 
     async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.0.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             sqlx::query(
                 "UPDATE users
                  SET mobile = NULL, name = '', avatar_url = NULL, password_hash = NULL, status = 'deleted',

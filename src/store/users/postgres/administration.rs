@@ -18,7 +18,7 @@ use crate::{
 impl Administration for Postgres {
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.0.begin().await?;
+            let mut transaction = self.pool.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
                 .bind(status.as_str())
@@ -50,7 +50,7 @@ impl Administration for Postgres {
             .bind(after.unwrap_or_default())
             .bind(created_after.unwrap_or_default())
             .bind(i64::from(at_most));
-            query.fetch_all(&self.0).await?.iter().map(user_from).collect()
+            query.fetch_all(&self.pool).await?.iter().map(user_from).collect()
         })
         .await
     }
@@ -75,12 +75,12 @@ impl Administration for Postgres {
         .bind(hashes)
         .bind(times)
         .bind(now);
-        Ok(bounded(STORE, query.execute(&self.0)).await?.rows_affected())
+        Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
     }
 
     async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL").bind(now);
-        query.execute(&self.0).await.map(drop).map_err(|error| StoreError::new(STORE, error))
+        query.execute(&self.pool).await.map(drop).map_err(|error| StoreError::new(STORE, error))
     }
 
     async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
@@ -90,7 +90,7 @@ impl Administration for Postgres {
         )
         .bind(time)
         .bind(i64::from(at_most));
-        Ok(bounded(STORE, query.execute(&self.0)).await?.rows_affected())
+        Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
@@ -101,17 +101,17 @@ impl Administration for Postgres {
         )
         .bind(name)
         .bind(value);
-        bounded(STORE, query.fetch_one(&self.0)).await
+        bounded(STORE, query.fetch_one(&self.pool)).await
     }
 
     async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE settings SET value = $2 WHERE name = $1").bind(name).bind(value);
-        bounded(STORE, query.execute(&self.0)).await.map(drop)
+        bounded(STORE, query.execute(&self.pool)).await.map(drop)
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
         // Another instance may hold the lock, and a large table may take longer than any request.
-        let patient = self.0.connect_options().as_ref().clone().options([("statement_timeout", "0")]);
+        let patient = self.pool.connect_options().as_ref().clone().options([("statement_timeout", "0")]);
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(patient);
         let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
         pool.close().await;

@@ -2,15 +2,18 @@
 
 mod accounts;
 mod administration;
+mod batches;
 mod sessions;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection, PgConnection, PgPool, Row,
+    Connection, PgConnection, PgExecutor, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 use uuid::Uuid;
+
+use batches::{LookUps, Refreshes, SignIns};
 
 use super::{CONNECT_TIMEOUT, STATEMENT_TIMEOUT, UserStore, bounded};
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
         session::{Session, SignInMethod},
         user::{User, UserStatus},
     },
-    store::StoreError,
+    store::{StoreError, coalesce::Coalescer},
 };
 
 const STORE: &str = "postgresql";
@@ -27,27 +30,60 @@ const STORE: &str = "postgresql";
 /// A connection that rested longer than this is tried before it is used: the server may have been restarted.
 const REST: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// The store on PostgreSQL. Clones share the pool.
-#[derive(Clone)]
-pub struct Postgres(PgPool);
+/// How long a batch waits for a row that somebody else holds: all of it waits, and who is behind it.
+const LOCK_TIMEOUT: &str = "500ms";
+
+/// The share of the connections that batches have to themselves, and how many of them can be under way.
+const SHARE_OF_BATCHES: u32 = 3;
+const MAX_BATCHES: u32 = 4;
+
+/// The store on PostgreSQL.
+pub struct Postgres {
+    pool: PgPool,
+    sign_ins: Coalescer<SignIns>,
+    refreshes: Coalescer<Refreshes>,
+    look_ups: Coalescer<LookUps>,
+}
 
 impl Postgres {
-    /// Makes the pool; connects when the first statement needs it.
+    /// Makes the pools; connects when the first statement needs it.
     pub fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error| StoreError::new(STORE, error))?;
-        let options = options
-            .application_name("phonepass")
-            .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string())]);
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(CONNECT_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move { Ok(meta.idle_for < REST || connection.ping().await.is_ok()) })
-            })
-            .connect_lazy_with(options);
-        Ok(Self(pool))
+        let options = options.application_name("phonepass").options([
+            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()),
+            ("jit", "off"),
+        ]);
+        let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
+        let pool = pool(options.clone(), (max_connections - of_batches).max(1));
+        // With one connection in all, they share it.
+        let batches = if of_batches == max_connections { pool.clone() } else { pool_of_batches(options, of_batches) };
+        Ok(Self {
+            pool,
+            sign_ins: Coalescer::new(SignIns(batches.clone())),
+            refreshes: Coalescer::new(Refreshes(batches.clone())),
+            look_ups: Coalescer::new(LookUps(batches)),
+        })
     }
+}
+
+fn pool_of_batches(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    let options = options.options([
+        ("lock_timeout", LOCK_TIMEOUT),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+    ]);
+    pool(options, max_connections)
+}
+
+fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { Ok(meta.idle_for < REST || connection.ping().await.is_ok()) })
+        })
+        .connect_lazy_with(options)
 }
 
 #[async_trait]
@@ -57,8 +93,22 @@ impl UserStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(STORE, sqlx::query("SELECT 1").execute(&self.0)).await.map(drop)
+        bounded(STORE, sqlx::query("SELECT 1").execute(&self.pool)).await.map(drop)
     }
+}
+
+/// Ends a session of a user; `false` if it is over already or somebody else's.
+async fn end_session(
+    executor: impl PgExecutor<'_>,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let query = sqlx::query(
+        "UPDATE sessions SET revoked_at = $3
+         WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3",
+    );
+    Ok(query.bind(user_id).bind(id).bind(now).execute(executor).await?.rows_affected() == 1)
 }
 
 /// Ends the sessions of a user except one; returns those.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Accounts, MobileChange, bounded, is_taken},
-    STORE, Sqlite, end_sessions, user_from,
+    STORE, Sqlite, begin, end_sessions, user_from,
 };
 use crate::{
     model::{mobile::Mobile, user::User},
@@ -16,11 +16,7 @@ use crate::{
 #[async_trait]
 impl Accounts for Sqlite {
     async fn user(&self, id: Uuid) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM users WHERE id = $1 AND mobile IS NOT NULL").bind(id);
-            query.fetch_optional(&self.readers).await?.as_ref().map(user_from).transpose()
-        })
-        .await
+        self.look_ups.call(id).await
     }
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
@@ -58,7 +54,7 @@ impl Accounts for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.write().await?;
+            let mut transaction = begin(&self.writer).await?;
             let changed =
                 sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND status = 'active'")
                     .bind(id)
@@ -85,7 +81,7 @@ impl Accounts for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.write().await?;
+            let mut transaction = begin(&self.writer).await?;
             let changed = sqlx::query(
                 "UPDATE users
                  SET mobile = $3, name = CASE WHEN name = $2 THEN $3 ELSE name END, updated_at = $4
@@ -113,7 +109,7 @@ impl Accounts for Sqlite {
 
     async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.write().await?;
+            let mut transaction = begin(&self.writer).await?;
             sqlx::query(
                 "UPDATE users
                  SET mobile = NULL, name = '', avatar_url = NULL, password_hash = NULL, status = 'deleted',

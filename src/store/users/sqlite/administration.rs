@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Administration, bounded},
-    STORE, Sqlite, end_sessions, user_from,
+    STORE, Sqlite, begin, end_sessions, user_from,
 };
 use crate::{
     model::user::{ImportedUser, User, UserStatus},
@@ -18,7 +18,7 @@ use crate::{
 impl Administration for Sqlite {
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = self.write().await?;
+            let mut transaction = begin(&self.writer).await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
                 .bind(status.as_str())
@@ -106,7 +106,7 @@ impl Administration for Sqlite {
     async fn migrate(&self) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| StoreError::new(STORE, error);
         // sqlx locks PostgreSQL while it migrates, but not SQLite.
-        let mut transaction = self.write().await.map_err(failed)?;
+        let mut transaction = begin(&self.writer).await.map_err(failed)?;
         let migrations = sqlx::migrate!("migrations/sqlite");
         migrations.run_direct(None, &mut *transaction, false).await.map_err(|error| StoreError::new(STORE, error))?;
         transaction.commit().await.map_err(failed)

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod administration;
+mod batches;
 mod sessions;
 
 use std::{io, path::Path};
@@ -14,6 +15,8 @@ use sqlx::{
 };
 use uuid::Uuid;
 
+use batches::{LookUps, Refreshes, SignIns};
+
 use super::{STATEMENT_TIMEOUT, UserStore, bounded};
 use crate::{
     model::{
@@ -22,17 +25,19 @@ use crate::{
         user::{User, UserStatus},
     },
     private_file,
-    store::StoreError,
+    store::{StoreError, coalesce::Coalescer},
 };
 
 const STORE: &str = "sqlite";
 
-/// The store on SQLite: one connection that writes, several that read. Clones share them.
-#[derive(Clone)]
+/// The store on SQLite: one connection that writes, several that read.
 pub struct Sqlite {
     // SQLite has one writer at a time: queueing for it here is fair, its own busy loop is not.
     writer: SqlitePool,
     readers: SqlitePool,
+    sign_ins: Coalescer<SignIns>,
+    refreshes: Coalescer<Refreshes>,
+    look_ups: Coalescer<LookUps>,
 }
 
 impl Sqlite {
@@ -49,11 +54,13 @@ impl Sqlite {
             |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(STATEMENT_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await.map_err(|error| StoreError::new(STORE, error))?;
         let readers = pool(max_connections).connect_lazy_with(options.read_only(true).create_if_missing(false));
-        Ok(Self { writer, readers })
-    }
-
-    async fn write(&self) -> sqlx::Result<Transaction<'static, Driver>> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+        Ok(Self {
+            sign_ins: Coalescer::new(SignIns(writer.clone())),
+            refreshes: Coalescer::new(Refreshes(writer.clone())),
+            look_ups: Coalescer::new(LookUps(readers.clone())),
+            writer,
+            readers,
+        })
     }
 }
 
@@ -78,6 +85,26 @@ fn create_private(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Starts to write: at once, so that no reader has to become a writer half-way.
+async fn begin(writer: &SqlitePool) -> sqlx::Result<Transaction<'static, Driver>> {
+    writer.begin_with("BEGIN IMMEDIATE").await
+}
+
+/// Ends a session of a user; `false` if it is over already or somebody else's.
+async fn end_session(
+    connection: &mut SqliteConnection,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let query = sqlx::query(
+        "UPDATE sessions SET revoked_at = $3
+         WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3",
+    );
+    let ended = query.bind(user_id).bind(id).bind(now.timestamp_micros()).execute(connection).await?;
+    Ok(ended.rows_affected() == 1)
 }
 
 /// Ends the sessions of a user except one; returns those.

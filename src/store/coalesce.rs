@@ -1,0 +1,184 @@
+//! How do calls that arrive at the same time share one round trip?
+//!
+//! What a request costs a store is mostly the trip: waking up, parsing, committing. Whatever arrives while a trip is
+//! under way waits for the next one, and goes there together. A call that finds nobody under way leaves at once.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::StoreError;
+
+/// At most so many calls go together: more make the batch slower, and no cheaper.
+const BATCH: usize = 256;
+
+/// How many calls may wait. The next one is refused at once: it would wait for longer than anybody does.
+const QUEUE: usize = 4096;
+
+/// How many of those may concern one subject, so that one noisy mobile leaves room for everybody else.
+const QUEUE_PER_SUBJECT: u32 = 256;
+
+/// How long the next batch waits for the one before. One that takes longer waits for something (a lock, a disk), and
+/// what is behind it may not have to.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How many batches may be under way, however slow they are.
+const AT_ONCE: usize = 4;
+
+/// Work that can be done for many calls at once.
+pub trait Batch: Send + Sync + 'static {
+    /// What is asked.
+    type Call: Send + Sync + 'static;
+    /// What is answered.
+    type Answer: Send + 'static;
+
+    /// How the store is called in errors.
+    const STORE: &'static str;
+
+    /// How long a call waits for its answer, time in the queue included.
+    const TIMEOUT: Duration;
+
+    /// Whom a call is about: calls about one subject get a part of the queue only.
+    fn subject(call: &Self::Call) -> u128;
+
+    /// Does nobody wait for this call any more, so that it may be left out?
+    fn is_abandoned(_call: &Self::Call) -> bool {
+        false
+    }
+
+    /// Answers all calls, in their order.
+    fn run(&self, calls: &[Self::Call]) -> impl Future<Output = Result<Vec<Self::Answer>, Failure>> + Send;
+}
+
+/// Why a batch was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The store cannot do anything now.
+    Store(StoreError),
+    /// It may be the fault of a single call: each is tried by itself.
+    Call(StoreError),
+}
+
+/// Runs calls in batches. The work ends when this is dropped.
+pub struct Coalescer<B: Batch> {
+    queue: mpsc::Sender<Waiting<B>>,
+    waiting: Arc<Mutex<Subjects>>,
+}
+
+/// How many calls wait about whom.
+type Subjects = HashMap<u128, u32>;
+
+struct Waiting<B: Batch> {
+    call: B::Call,
+    answer: oneshot::Sender<Result<B::Answer, StoreError>>,
+}
+
+impl<B: Batch> Coalescer<B> {
+    /// Starts the work, on the runtime that this is called on.
+    pub fn new(batch: B) -> Self {
+        let (queue, calls) = mpsc::channel(QUEUE);
+        let waiting = Arc::default();
+        tokio::spawn(work(Arc::new(batch), calls, Arc::clone(&waiting)));
+        Self { queue, waiting }
+    }
+
+    /// Does one call together with whatever else arrives. When the caller goes away before it is its turn, it is not
+    /// done at all.
+    ///
+    /// # Errors
+    /// At once when too many wait; when the store fails; when it takes too long, and nobody knows how it ended.
+    pub async fn call(&self, call: B::Call) -> Result<B::Answer, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Waiting { call, answer })?;
+        match timeout(B::TIMEOUT, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
+            Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),
+        }
+    }
+
+    fn enqueue(&self, waiting: Waiting<B>) -> Result<(), StoreError> {
+        let full = || StoreError::new(B::STORE, "too many at once");
+        let mut subjects = self.waiting.lock().expect("no panic while the queue is held");
+        let place = self.queue.try_reserve().map_err(|_| full())?;
+        let count = subjects.entry(B::subject(&waiting.call)).or_default();
+        if *count >= QUEUE_PER_SUBJECT {
+            return Err(full());
+        }
+        *count += 1;
+        place.send(waiting);
+        Ok(())
+    }
+}
+
+async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, subjects: Arc<Mutex<Subjects>>) {
+    let mut running = FuturesUnordered::new();
+    let mut overdue = Instant::now();
+    let mut taken = Vec::new();
+    loop {
+        let may_start = running.is_empty() || (running.len() < AT_ONCE && overdue <= Instant::now());
+        tokio::select! {
+            biased;
+            Some(()) = running.next() => {}
+            count = calls.recv_many(&mut taken, BATCH), if may_start => {
+                if count == 0 {
+                    break;
+                }
+                leave(&subjects, &taken);
+                taken.retain(|waiting| !waiting.answer.is_closed() && !B::is_abandoned(&waiting.call));
+                if !taken.is_empty() {
+                    running.push(run(batch.clone(), std::mem::take(&mut taken)));
+                    overdue = Instant::now() + PATIENCE;
+                }
+            }
+            () = sleep_until(overdue), if !may_start && running.len() < AT_ONCE => {}
+        }
+    }
+    while running.next().await.is_some() {}
+}
+
+fn leave<B: Batch>(subjects: &Mutex<Subjects>, taken: &[Waiting<B>]) {
+    let mut subjects = subjects.lock().expect("no panic while the queue is held");
+    for waiting in taken {
+        let subject = B::subject(&waiting.call);
+        match subjects.get_mut(&subject) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(subjects.remove(&subject)),
+        }
+    }
+}
+
+async fn run<B: Batch>(batch: Arc<B>, taken: Vec<Waiting<B>>) {
+    for waiting in together(batch.as_ref(), taken).await {
+        let batch = batch.clone();
+        // Not here: the one at fault may take long, and the next batch need not wait for it.
+        tokio::spawn(async move { together(batch.as_ref(), vec![waiting]).await });
+    }
+}
+
+/// Does a batch, and returns those that are to be tried one by one.
+async fn together<B: Batch>(batch: &B, taken: Vec<Waiting<B>>) -> Vec<Waiting<B>> {
+    let (calls, waiting): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
+    // A panic would end the work for good.
+    let outcome = AssertUnwindSafe(batch.run(&calls)).catch_unwind().await;
+    match outcome.unwrap_or_else(|_| Err(Failure::Call(StoreError::new(B::STORE, "a panic")))) {
+        // Whoever has gone away meanwhile needs no answer.
+        Ok(answers) => waiting.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.send(Ok(answer)))),
+        Err(Failure::Call(_)) if calls.len() > 1 => {
+            return calls.into_iter().zip(waiting).map(|(call, answer)| Waiting { call, answer }).collect();
+        }
+        Err(Failure::Call(error) | Failure::Store(error)) => {
+            waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone()))));
+        }
+    }
+    Vec::new()
+}

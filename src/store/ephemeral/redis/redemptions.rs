@@ -1,0 +1,92 @@
+//! How does Redis look at many codes at once?
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
+
+use fred::clients::Pool;
+
+use super::{super::Redemption, STORE, TIMEOUT, duration, run, scripts};
+use crate::{
+    model::origin::Presence,
+    store::{
+        StoreError,
+        coalesce::{Batch, Failure},
+        ephemeral::PendingCode,
+    },
+};
+
+/// An attempt as the script takes it.
+pub struct Presented {
+    /// The key of the code comes first.
+    pub keys: Vec<String>,
+    pub args: Vec<String>,
+    /// What the code is kept as; nothing for a fixed one, which is not used up.
+    pub digest: Option<String>,
+    /// The names of the counters of guesses.
+    pub names: Vec<&'static str>,
+    pub presence: Presence,
+}
+
+/// What the script says of an attempt.
+type Outcome = (i64, i64, i64, String);
+
+/// Redeems codes.
+pub struct Redemptions(pub Pool);
+
+impl Batch for Redemptions {
+    type Call = Presented;
+    type Answer = Result<Redemption, StoreError>;
+
+    const STORE: &'static str = STORE;
+    const TIMEOUT: Duration = TIMEOUT;
+
+    fn subject(call: &Presented) -> u128 {
+        let mut hasher = DefaultHasher::new();
+        call.keys[0].hash(&mut hasher);
+        hasher.finish().into()
+    }
+
+    fn is_abandoned(call: &Presented) -> bool {
+        call.presence.is_over()
+    }
+
+    async fn run(&self, calls: &[Presented]) -> Result<Vec<Self::Answer>, Failure> {
+        let keys = calls.iter().flat_map(|call| call.keys.iter().cloned()).collect();
+        let args = calls.iter().flat_map(|call| call.args.iter().cloned()).collect();
+        // Whatever goes wrong with one code is in its own outcome.
+        let outcomes: Vec<Outcome> = run(&self.0, &scripts::REDEEM, keys, args).await.map_err(Failure::Store)?;
+        Ok(calls.iter().zip(outcomes).map(|(call, outcome)| call.answer(outcome)).collect())
+    }
+}
+
+impl Redemptions {
+    /// Redeems one code by itself.
+    pub async fn one(&self, call: &Presented) -> Result<Redemption, StoreError> {
+        let outcomes: Vec<Outcome> =
+            run(&self.0, &scripts::REDEEM, call.keys.clone(), call.args.clone()).await?;
+        outcomes.into_iter().next().map_or_else(|| Err(StoreError::new(STORE, "no outcome")), |outcome| call.answer(outcome))
+    }
+}
+
+impl Presented {
+    fn answer(&self, (outcome, number, rest, text): Outcome) -> Result<Redemption, StoreError> {
+        let tries = u32::try_from(number).unwrap_or_default();
+        Ok(match outcome {
+            2 => Redemption::Repeated(text),
+            1 => Redemption::Accepted(self.digest.clone().map(|digest| PendingCode {
+                digest,
+                tries_left: tries,
+                ttl: duration(rest),
+            })),
+            0 => Redemption::Wrong { tries_left: self.digest.as_ref().map(|_| tries) },
+            -1 => Redemption::Missing,
+            -2 => {
+                let name = usize::try_from(number).ok().and_then(|index| self.names.get(index)).copied();
+                Redemption::Refused { name: name.unwrap_or_default(), retry_after: duration(rest) }
+            }
+            _ => return Err(StoreError::new(STORE, text)),
+        })
+    }
+}

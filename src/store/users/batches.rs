@@ -1,0 +1,116 @@
+//! Which calls go to a database together?
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgDatabaseError;
+use uuid::Uuid;
+
+use super::{NewUser, Rotation, STATEMENT_TIMEOUT};
+use crate::{
+    model::{
+        mobile::Mobile,
+        session::{Lifetime, NewSession},
+        user::User,
+    },
+    store::{StoreError, coalesce::Failure},
+};
+
+/// SQLite's primary code for a row that a constraint or a trigger refuses.
+const SQLITE_CONSTRAINT: i32 = 19;
+
+/// Classes of SQLSTATE that may be about a single row: data, constraints, deadlocks, locks, functions.
+const CLASSES_OF_A_ROW: [&str; 5] = ["22", "23", "40", "55", "P0"];
+
+/// Somebody signs in, see `Sessions::sign_in`.
+pub struct SignIn {
+    pub user: NewUser,
+    pub session: NewSession,
+}
+
+/// Somebody presents a refresh token, see `Sessions::rotate`.
+#[derive(Clone, Copy)]
+pub struct Refresh {
+    pub session_id: Uuid,
+    pub presented: u32,
+    pub now: DateTime<Utc>,
+    pub lifetime: Lifetime,
+}
+
+impl Refresh {
+    /// Names the token: the same one twice gets the same answer.
+    pub fn token(&self) -> (Uuid, u32) {
+        (self.session_id, self.presented)
+    }
+}
+
+/// What became of each token of a round.
+pub type Rotations = HashMap<(Uuid, u32), Rotation>;
+
+/// The tokens of a batch in rounds in which no session occurs twice: a statement sees each row once. Sorted, so that two
+/// instances take rows in the same order and cannot wait for each other.
+pub fn rounds(calls: &[Refresh]) -> Vec<Vec<Refresh>> {
+    let mut sessions = HashMap::<Uuid, Vec<u32>>::with_capacity(calls.len());
+    let mut rounds = Vec::<Vec<Refresh>>::new();
+    for call in calls {
+        let presented = sessions.entry(call.session_id).or_default();
+        if presented.contains(&call.presented) {
+            continue;
+        }
+        if presented.len() == rounds.len() {
+            rounds.push(Vec::with_capacity(calls.len()));
+        }
+        rounds[presented.len()].push(*call);
+        presented.push(call.presented);
+    }
+    for round in &mut rounds {
+        round.sort_unstable_by_key(|call| call.session_id);
+    }
+    rounds
+}
+
+/// The answer to each call.
+pub fn answers(calls: &[Refresh], rotations: &Rotations) -> Vec<Rotation> {
+    calls.iter().map(|call| rotations.get(&call.token()).cloned().unwrap_or(Rotation::Expired)).collect()
+}
+
+/// The users of sign-ins, in their order.
+pub fn users_of(calls: &[SignIn], users: Vec<User>) -> sqlx::Result<Vec<User>> {
+    let users: HashMap<_, _> = users.into_iter().map(|user| (user.mobile.clone(), user)).collect();
+    calls.iter().map(|call| users.get(&call.user.mobile).cloned().ok_or(sqlx::Error::RowNotFound)).collect()
+}
+
+/// The users with these ids, in their order.
+pub fn users_with(ids: &[Uuid], users: Vec<User>) -> Vec<Option<User>> {
+    let users: HashMap<_, _> = users.into_iter().map(|user| (user.id, user)).collect();
+    ids.iter().map(|id| users.get(id).cloned()).collect()
+}
+
+/// Whom a sign-in is about.
+pub fn subject_of(mobile: &Mobile) -> u128 {
+    mobile.as_str().bytes().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'))
+}
+
+/// Waits for a statement no longer than a request may, and tells whether a failure can be the fault of one of its rows.
+pub async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) if may_be_a_row(&error) => Err(Failure::Call(StoreError::new(store, error))),
+        Ok(Err(error)) => Err(Failure::Store(StoreError::new(store, error))),
+        Err(_) => Err(Failure::Store(StoreError::new(store, "no answer in time"))),
+    }
+}
+
+fn may_be_a_row(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => CLASSES_OF_A_ROW.iter().any(|class| error.code().starts_with(class)),
+            None => {
+                let code = error.code().and_then(|code| code.parse::<i32>().ok());
+                code.is_some_and(|code| code & 0xFF == SQLITE_CONSTRAINT)
+            }
+        },
+        sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
+}
