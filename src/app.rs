@@ -15,7 +15,7 @@ use crate::{
     api,
     auth::{
         Auth,
-        access_token::AccessTokens,
+        access_token::{AccessTokens, Verified},
         account::Account,
         image_code::ImageCodes,
         keys::{Algorithm, KeyError, Keys},
@@ -113,6 +113,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
             ttl: access_token_ttl,
             clock: clock.clone(),
             revocations: revocations.clone(),
+            verified: Verified::default(),
         },
         refresh_tokens: RefreshTokens::new(&master),
         revocations: revocations.clone(),
@@ -130,6 +131,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         &master,
         sms_code_settings(config),
     ));
+    let ahead = image_codes.clone();
     let passwords = Arc::new(Passwords::new(config.password_min_length.into(), config.context_words()));
     let login = Login {
         users: users.clone(),
@@ -158,6 +160,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let mut background = JoinSet::new();
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys));
+    background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock));
     Ok(App { endpoint: endpoint.boxed(), document, stopping, codes, outbox, background })
 }

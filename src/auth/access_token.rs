@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Duration, Utc};
+use quick_cache::sync::Cache;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, MapAccess, Visitor},
@@ -11,7 +13,11 @@ use serde::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{error::Error, keys::Keys, revocation::Revocations};
+use super::{
+    error::Error,
+    keys::{KeySet, Keys},
+    revocation::Revocations,
+};
 use crate::{clock::Clock, model::session::Session};
 
 /// The one client there is: sign-in is for first parties.
@@ -22,6 +28,9 @@ const MAX_LENGTH: usize = 4096;
 
 /// How far another machine's clock may be ahead.
 const CLOCK_SKEW: Duration = Duration::seconds(60);
+
+/// How many verified tokens are remembered: some 10 MB.
+const REMEMBERED: usize = 65_536;
 
 /// Who a request comes from, as far as its access token tells.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +55,26 @@ pub struct AccessTokens {
     pub clock: Clock,
     /// The sessions that are over.
     pub revocations: Arc<Revocations>,
+    /// What was verified before.
+    pub verified: Verified,
+}
+
+/// The tokens whose signature and claims hold, by SHA-256. An app sends the same one for an hour, and a signature takes
+/// longer than all the rest of a request.
+pub struct Verified(Cache<[u8; 32], VerifiedToken>);
+
+impl Default for Verified {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct VerifiedToken {
+    identity: Identity,
+    expires_at: DateTime<Utc>,
+    /// The keys that it was verified with: by others it has to be verified anew.
+    generation: u64,
 }
 
 #[derive(Serialize)]
@@ -83,56 +112,63 @@ impl AccessTokens {
 
     /// Who this token speaks for.
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
-        let claims = self.signed_claims(token).ok_or(Error::TokenInvalid)?;
-        let identity = self.check(&claims)?;
+        if token.len() > MAX_LENGTH {
+            return Err(Error::TokenInvalid);
+        }
+        let VerifiedToken { identity, expires_at, .. } = self.verified(token)?;
+        if expires_at <= self.clock.now() {
+            return Err(Error::TokenExpired);
+        }
         if self.revocations.contains(identity.session_id) {
             return Err(Error::SessionRevoked);
         }
         Ok(identity)
     }
 
-    /// The claims, once header and signature hold. The key is chosen by our `kid` and used with its own algorithm;
-    /// nothing in the token can bring a key along.
-    fn signed_claims(&self, token: &str) -> Option<Members> {
-        if token.len() > MAX_LENGTH {
-            return None;
-        }
-        let (message, signature) = token.rsplit_once('.')?;
-        let (header, claims) = message.split_once('.')?;
-        let header = Members::decode(header)?;
-        let typ = header.text("typ")?.to_ascii_lowercase();
-        if header.0.contains_key("crit") || typ.strip_prefix("application/").unwrap_or(&typ) != "at+jwt" {
-            return None;
-        }
+    /// What a token says that is ours, from memory if it was seen before. It may have expired.
+    fn verified(&self, token: &str) -> Result<VerifiedToken, Error> {
         let keys = self.keys.current();
-        let key = keys.find(header.text("kid")?)?;
-        if header.text("alg")? != key.algorithm.as_str() || !key.verifies(signature, message.as_bytes()) {
-            return None;
+        let hash = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        if let Some(verified) = self.verified.0.get(&hash).filter(|verified| verified.generation == keys.generation) {
+            return Ok(verified);
         }
-        Members::decode(claims)
+        let claims = signed_claims(token, &keys).ok_or(Error::TokenInvalid)?;
+        let verified = self.check(&claims, keys.generation).ok_or(Error::TokenInvalid)?;
+        self.verified.0.insert(hash, verified);
+        Ok(verified)
     }
 
-    fn check(&self, claims: &Members) -> Result<Identity, Error> {
-        let now = self.clock.now();
-        let identity = claims.identity().ok_or(Error::TokenInvalid)?;
-        let expires_at = claims.time("exp").ok_or(Error::TokenInvalid)?;
-        let issued_at = claims.time("iat").ok_or(Error::TokenInvalid)?;
+    fn check(&self, claims: &Members, generation: u64) -> Option<VerifiedToken> {
+        let identity = claims.identity()?;
+        let expires_at = claims.time("exp")?;
+        let issued_at = claims.time("iat")?;
         let not_before = match claims.0.get("nbf") {
-            Some(_) => claims.time("nbf").ok_or(Error::TokenInvalid)?,
+            Some(_) => claims.time("nbf")?,
             None => issued_at,
         };
-        if claims.text("iss") != Some(&self.issuer)
-            || claims.text("aud") != Some(&self.audience)
-            || claims.text("client_id") != Some(CLIENT_ID)
-            || issued_at.max(not_before) > now + CLOCK_SKEW
-        {
-            return Err(Error::TokenInvalid);
-        }
-        if expires_at <= now {
-            return Err(Error::TokenExpired);
-        }
-        Ok(identity)
+        let ours = claims.text("iss") == Some(&self.issuer)
+            && claims.text("aud") == Some(&self.audience)
+            && claims.text("client_id") == Some(CLIENT_ID)
+            && issued_at.max(not_before) <= self.clock.now() + CLOCK_SKEW;
+        ours.then_some(VerifiedToken { identity, expires_at, generation })
     }
+}
+
+/// The claims, once header and signature hold. The key is chosen by our `kid` and used with its own algorithm; nothing in
+/// the token can bring a key along.
+fn signed_claims(token: &str, keys: &KeySet) -> Option<Members> {
+    let (message, signature) = token.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+    let header = Members::decode(header)?;
+    let typ = header.text("typ")?.to_ascii_lowercase();
+    if header.0.contains_key("crit") || typ.strip_prefix("application/").unwrap_or(&typ) != "at+jwt" {
+        return None;
+    }
+    let key = keys.find(header.text("kid")?)?;
+    if header.text("alg")? != key.algorithm.as_str() || !key.verifies(signature, message.as_bytes()) {
+        return None;
+    }
+    Members::decode(claims)
 }
 
 /// The members of a JSON object, none of them twice: which of two a parser takes is anybody's guess (RFC 8725, 2.4).

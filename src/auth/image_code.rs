@@ -1,8 +1,12 @@
 //! How is a picture code made and checked?
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use rand::RngExt;
+use tokio::sync::Notify;
 
 use super::{
     cores::Cores,
@@ -13,6 +17,12 @@ use crate::store::ephemeral::EphemeralStore;
 
 /// How many drawings may wait for each core: a tenth of a second's worth.
 const QUEUE_PER_CORE: usize = 256;
+
+/// How many pictures are drawn ahead, for those who come all at once: 150 KB.
+const DRAWN_AHEAD: usize = 64;
+
+/// How many of them are drawn in one go.
+const DRAWN_IN_A_GO: usize = 8;
 
 /// The client's own name for a picture: a UUID, a timestamp, whatever it likes.
 #[derive(Clone, Debug)]
@@ -42,19 +52,71 @@ pub struct ImageCodes {
     ttl: Duration,
     length: usize,
     cores: Cores,
+    /// Each is handed out once.
+    drawn: Mutex<Vec<Picture>>,
+    handed_out: Notify,
+}
+
+struct Picture {
+    text: String,
+    jpeg: Vec<u8>,
+}
+
+impl Picture {
+    fn draw(length: usize) -> Self {
+        let text = random_text(length);
+        Self { jpeg: picture::draw(&text), text }
+    }
 }
 
 impl ImageCodes {
     /// Pictures of so many characters, valid for so long.
     pub fn new(codes: Arc<dyn EphemeralStore>, ttl: Duration, length: usize) -> Self {
-        Self { codes, ttl, length, cores: Cores::new("picture codes", QUEUE_PER_CORE) }
+        Self {
+            codes,
+            ttl,
+            length,
+            cores: Cores::new("picture codes", QUEUE_PER_CORE),
+            drawn: Mutex::default(),
+            handed_out: Notify::new(),
+        }
     }
 
     /// A fresh picture (JPEG) under the client's id.
     pub async fn create(&self, id: &ImageCodeId) -> Result<Vec<u8>, Error> {
-        let text = random_text(self.length);
+        let Picture { text, jpeg } = self.picture().await?;
         self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), self.ttl).await?;
-        self.cores.run(move || picture::draw(&text)).await
+        Ok(jpeg)
+    }
+
+    async fn picture(&self) -> Result<Picture, Error> {
+        let drawn = self.drawn().pop();
+        self.handed_out.notify_one();
+        let length = self.length;
+        match drawn {
+            Some(picture) => Ok(picture),
+            None => self.cores.run(move || Picture::draw(length)).await,
+        }
+    }
+
+    /// Draws pictures ahead, from the first one that is asked for on, for as long as it is polled.
+    pub async fn draw_ahead(&self) {
+        let length = self.length;
+        loop {
+            self.handed_out.notified().await;
+            while self.drawn().len() < DRAWN_AHEAD {
+                let draw = move || (0..DRAWN_IN_A_GO).map(|_| Picture::draw(length)).collect::<Vec<_>>();
+                match self.cores.run(draw).await {
+                    Ok(pictures) => self.drawn().extend(pictures),
+                    // Whoever waits for a picture comes first.
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn drawn(&self) -> MutexGuard<'_, Vec<Picture>> {
+        self.drawn.lock().expect("no panic while the pictures are held")
     }
 
     /// Compares an answer. The picture is gone afterwards, whatever the outcome: no second guess.

@@ -11,10 +11,12 @@ use std::{
 use aws_lc_rs::{
     agreement,
     encoding::{AsDer, Pkcs8V1Der},
+    error::Unspecified,
     rand::SystemRandom,
     rsa,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{
     Algorithm as JwtAlgorithm, DecodingKey, EncodingKey, Header,
@@ -22,7 +24,7 @@ use jsonwebtoken::{
 };
 use serde::Serialize;
 
-use super::master_key::MasterKey;
+use super::{master_key::MasterKey, signer::Signer};
 
 /// A signature algorithm, as `JWT_ALG` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -99,6 +101,17 @@ pub enum KeyError {
     NoSigningKey,
 }
 
+/// A token could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SigningError {
+    /// The claims are no JSON.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// The key does not sign.
+    #[error("the key does not sign")]
+    Key(#[from] Unspecified),
+}
+
 type PemReader = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
 
 /// One key with the one algorithm that it may be used with (RFC 8725, 3.1).
@@ -107,7 +120,9 @@ pub struct Key {
     pub kid: String,
     /// The only algorithm that this key signs and verifies with.
     pub algorithm: Algorithm,
-    encoding: EncodingKey,
+    /// The header of every token that it signs, in base64url.
+    header: String,
+    signer: Signer,
     decoding: DecodingKey,
     public: Option<Jwk>,
 }
@@ -130,8 +145,13 @@ impl Key {
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         let decoding = DecodingKey::from_jwk(&jwk).ok()?;
         let public = (algorithm != Algorithm::Hs256).then_some(jwk);
-        let key = Self { kid, algorithm, encoding, decoding, public };
-        let signature = jsonwebtoken::crypto::sign(b"trial", &key.encoding, algorithm.jwt()).ok()?;
+        let mut header = Header::new(algorithm.jwt());
+        header.typ = Some("at+jwt".to_owned());
+        header.kid = Some(kid.clone());
+        let header = base64_json(&header).ok()?;
+        let signer = Signer::new(algorithm, &encoding)?;
+        let key = Self { kid, algorithm, header, signer, decoding, public };
+        let signature = URL_SAFE_NO_PAD.encode(key.signer.sign(b"trial").ok()?);
         key.verifies(&signature, b"trial").then_some(key)
     }
 
@@ -159,17 +179,22 @@ impl Key {
     }
 
     /// Signs claims as an access token (RFC 9068).
-    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
-        let mut header = Header::new(self.algorithm.jwt());
-        header.typ = Some("at+jwt".to_owned());
-        header.kid = Some(self.kid.clone());
-        jsonwebtoken::encode(&header, claims, &self.encoding)
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, SigningError> {
+        let mut token = format!("{}.{}", self.header, base64_json(claims)?);
+        let signature = self.signer.sign(token.as_bytes())?;
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Ok(token)
     }
 
     /// Does this signature (base64url) go with this message?
     pub fn verifies(&self, signature: &str, message: &[u8]) -> bool {
         jsonwebtoken::crypto::verify(signature, message, &self.decoding, self.algorithm.jwt()).unwrap_or(false)
     }
+}
+
+fn base64_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(value)?))
 }
 
 /// A P-256 private key in PKCS#8: the first derived candidate that is a valid scalar, which is all but always the first.
@@ -191,6 +216,8 @@ fn derived_p256_key(master: &MasterKey) -> impl AsRef<[u8]> {
 
 /// The keys of one moment.
 pub struct KeySet {
+    /// Each set of keys has another one.
+    pub generation: u64,
     signing: Arc<Key>,
     by_kid: BTreeMap<String, Arc<Key>>,
 }
@@ -234,7 +261,7 @@ impl Keys {
         let derived = Key::derived(algorithm, master).map(Arc::new);
         let files = key_files(directory)?;
         let loaded = files.keys().map(|path| read_key(path)).collect::<Result<Vec<_>, _>>()?;
-        let keys = key_set(algorithm, derived.as_ref(), loaded).ok_or(KeyError::NoSigningKey)?;
+        let keys = key_set(0, algorithm, derived.as_ref(), loaded).ok_or(KeyError::NoSigningKey)?;
         let state = RwLock::new(State { keys: Arc::new(keys), files });
         Ok(Self { algorithm, directory: directory.to_owned(), derived, state })
     }
@@ -260,7 +287,8 @@ impl Keys {
                 Err(error) => tracing::error!(%error, "a signing key is left out"),
             }
         }
-        let keys = key_set(self.algorithm, self.derived.as_ref(), loaded);
+        let generation = self.current().generation + 1;
+        let keys = key_set(generation, self.algorithm, self.derived.as_ref(), loaded);
         let mut state = self.state.write().expect("no panic while the keys are held");
         state.files = files;
         match keys {
@@ -274,12 +302,12 @@ impl Keys {
 }
 
 /// The greatest stem of the wanted algorithm signs, else the derived key; all verify.
-fn key_set(algorithm: Algorithm, derived: Option<&Arc<Key>>, loaded: Vec<Key>) -> Option<KeySet> {
+fn key_set(generation: u64, algorithm: Algorithm, derived: Option<&Arc<Key>>, loaded: Vec<Key>) -> Option<KeySet> {
     let loaded: Vec<_> = loaded.into_iter().map(Arc::new).collect();
     let newest = loaded.iter().filter(|key| key.algorithm == algorithm).max_by_key(|key| &key.kid);
     let signing = newest.or(derived)?.clone();
     let by_kid = derived.into_iter().chain(&loaded).map(|key| (key.kid.clone(), key.clone())).collect();
-    Some(KeySet { signing, by_kid })
+    Some(KeySet { generation, signing, by_kid })
 }
 
 fn key_files(directory: &Path) -> Result<Files, KeyError> {

@@ -19,6 +19,7 @@ pub mod picture;
 pub mod refresh_token;
 pub mod revocation;
 pub mod sessions;
+mod signer;
 pub mod sms_code;
 
 /// Everything that the outside can ask for.

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm as JwtAlgorithm, DecodingKey, EncodingKey};
 use phonepass::{
     api::client_ip::TrustedProxies,
     auth::{
-        access_token::AccessTokens,
+        access_token::{AccessTokens, Verified},
         import::{Columns, parse_time},
         keys::{Algorithm, Keys},
         master_key::MasterKey,
@@ -132,6 +132,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
             ttl,
             clock,
             revocations,
+            verified: Verified::default(),
         },
         kid,
         signing: EncodingKey::from_secret(&secret),

@@ -92,7 +92,15 @@ async fn redeem(codes: &dyn EphemeralStore, at: DateTime<Utc>, digest: &str, bud
         ],
     );
     let unredeemed = counter("unredeemed", None, Some(3));
-    let attempt = Attempt { slot: &slot(), digest, fixed: None, guess: &guess, unredeemed: &unredeemed, replay: None, presence: &Presence::default() };
+    let attempt = Attempt {
+        slot: &slot(),
+        digest,
+        fixed: None,
+        guess: &guess,
+        unredeemed: &unredeemed,
+        replay: None,
+        presence: &Presence::default(),
+    };
     codes.redeem_code(&attempt).await.unwrap()
 }
 

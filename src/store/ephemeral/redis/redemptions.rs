@@ -64,9 +64,11 @@ impl Batch for Redemptions {
 impl Redemptions {
     /// Redeems one code by itself.
     pub async fn one(&self, call: &Presented) -> Result<Redemption, StoreError> {
-        let outcomes: Vec<Outcome> =
-            run(&self.0, &scripts::REDEEM, call.keys.clone(), call.args.clone()).await?;
-        outcomes.into_iter().next().map_or_else(|| Err(StoreError::new(STORE, "no outcome")), |outcome| call.answer(outcome))
+        let outcomes: Vec<Outcome> = run(&self.0, &scripts::REDEEM, call.keys.clone(), call.args.clone()).await?;
+        outcomes
+            .into_iter()
+            .next()
+            .map_or_else(|| Err(StoreError::new(STORE, "no outcome")), |outcome| call.answer(outcome))
     }
 }
 

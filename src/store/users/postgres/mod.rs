@@ -49,10 +49,9 @@ impl Postgres {
     /// Makes the pools; connects when the first statement needs it.
     pub fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error| StoreError::new(STORE, error))?;
-        let options = options.application_name("phonepass").options([
-            ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()),
-            ("jit", "off"),
-        ]);
+        let options = options
+            .application_name("phonepass")
+            .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()), ("jit", "off")]);
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
         let pool = pool(options.clone(), (max_connections - of_batches).max(1));
         // With one connection in all, they share it.
@@ -98,12 +97,7 @@ impl UserStore for Postgres {
 }
 
 /// Ends a session of a user; `false` if it is over already or somebody else's.
-async fn end_session(
-    executor: impl PgExecutor<'_>,
-    user_id: Uuid,
-    id: Uuid,
-    now: DateTime<Utc>,
-) -> sqlx::Result<bool> {
+async fn end_session(executor: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<bool> {
     let query = sqlx::query(
         "UPDATE sessions SET revoked_at = $3
          WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3",

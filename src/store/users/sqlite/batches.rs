@@ -143,11 +143,7 @@ impl Refreshes {
     }
 }
 
-async fn rotate(
-    connection: &mut SqliteConnection,
-    round: &[Refresh],
-    rotations: &mut Rotations,
-) -> sqlx::Result<()> {
+async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
     let asked = array(round, |call| {
         json!([
             hex(call.session_id),
@@ -166,7 +162,7 @@ async fn rotate(
          WHERE sessions.id = unhex(value ->> 0) AND revoked_at IS NULL AND expires_at > value ->> 2
            AND refresh_counter - (value ->> 1) IN (0, 1)
            AND EXISTS (SELECT 1 FROM users WHERE users.id = user_id AND status = 'active')
-         RETURNING sessions.*",
+         RETURNING *",
     )
     .bind(asked)
     .fetch_all(&mut *connection)
