@@ -1,5 +1,7 @@
 //! Who is calling? The tokens that a request carries.
 
+use std::sync::Arc;
+
 use poem::{Request, RequestBody, Result, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -46,7 +48,7 @@ fn cookie(request: &Request) -> Option<&str> {
 }
 
 fn verify(request: &Request, token: Option<&str>) -> Result<Identity, Problem> {
-    let auth = request.data::<Auth>().expect("the pipeline has set the services");
+    let auth = request.data::<Arc<Auth>>().expect("the pipeline has set the services");
     let token = token.ok_or(ErrorCode::TokenInvalid)?;
     Ok(auth.sessions.access_tokens.verify(token)?)
 }

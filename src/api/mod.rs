@@ -121,7 +121,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     }
     let pipeline = pipeline::Pipeline {
         routes,
-        auth,
+        auth: Arc::new(auth),
         proxies: client_ip::TrustedProxies(config.trusted_proxies.clone()),
         cors: cors::Cors(config.cors_origins.clone()),
         cookie_sign_in: bearer::CookieSignIn(cookie),

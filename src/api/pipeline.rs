@@ -32,7 +32,7 @@ pub struct Pipeline<E> {
     /// The routes.
     pub routes: E,
     /// What handlers and extractors work with.
-    pub auth: Auth,
+    pub auth: Arc<Auth>,
     /// `TRUSTED_PROXIES`.
     pub proxies: TrustedProxies,
     /// `CORS_ORIGINS`.

@@ -182,3 +182,6 @@ async fn together<B: Batch>(batch: &B, taken: Vec<Waiting<B>>) -> Vec<Waiting<B>
     }
     Vec::new()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ mod support;
 mod abuse;
 mod account_deletions;
 mod account_passwords;
+mod batches;
 mod change_mobile;
 mod cluster;
 mod faults;
