@@ -1,4 +1,4 @@
-//! Signing in, refreshing and signing out: `/app/v1_0/authorizations`.
+//! Signing in, refreshing, signing out, and the check for reverse proxies: `/app/v1_0/authorizations`.
 
 use poem::{Result, http::HeaderMap};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Header, payload::Json};
@@ -19,6 +19,7 @@ failures! {
     SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, BodyTooLarge,
         MediaTypeUnsupported;
     Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
+    Check: TokenInvalid, TokenExpired, SessionRevoked;
     SignOut: TokenInvalid, TokenExpired, SessionRevoked;
 }
 
@@ -102,6 +103,20 @@ impl From<sessions::TokenSet> for Created {
 }
 
 #[derive(ApiResponse)]
+enum Checked {
+    /// The token is valid and its session goes on. There is no body.
+    #[oai(status = 204)]
+    Valid(
+        /// The user's id, a UUIDv7.
+        #[oai(header = "X-User-Id")]
+        String,
+        /// The session's id, a UUIDv7.
+        #[oai(header = "X-Session-Id")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
 enum Ended {
     /// The session is over.
     #[oai(status = 204)]
@@ -166,6 +181,15 @@ impl Authorizations {
     #[oai(path = "/", method = "put", operation_id = "refresh_token")]
     async fn refresh_token(&self, context: &RequestContext, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
         Ok(self.0.sessions.refresh(&token.0, &context.origin()).await?.into())
+    }
+
+    /// Check an access token
+    ///
+    /// For reverse proxies: nginx's `auth_request`, Traefik's ForwardAuth, Envoy's ext_authz. The answer has no body; its
+    /// headers say who is calling. It comes from memory; the database is not asked.
+    #[oai(path = "/", method = "get", operation_id = "check_authorization")]
+    async fn check_authorization(&self, caller: SignedIn) -> Result<Checked, Failure<Check>> {
+        Ok(Checked::Valid(caller.0.user_id.to_string(), caller.0.session_id.to_string()))
     }
 
     /// Sign out

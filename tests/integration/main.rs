@@ -26,6 +26,7 @@ mod passwords;
 mod process;
 mod refresh;
 mod refresh_properties;
+mod reverse_proxies;
 mod sessions;
 mod sign_in;
 mod sms_codes;
