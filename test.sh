@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test against real servers:  ./test.sh            all tests, then the browser test
 #                                        ./test.sh races ...  only `cargo test races ...`
-# PostgreSQL and Redis are found or installed, started on free ports in a temporary folder, and stopped at the end.
+# PostgreSQL, Redis and nginx are found or installed. PostgreSQL and Redis are started on free ports in a temporary
+# folder, and stopped at the end; the tests of reverse proxies start an nginx each.
 # DATABASE_URL (postgres://...) and REDIS_URL name servers to use instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -116,6 +117,14 @@ find_postgres() {
 
 find_redis() { command -v redis-server || command -v valkey-server || true; }
 
+# A user's PATH on Debian leaves out /usr/sbin.
+find_nginx() {
+  local path
+  for path in nginx /usr/sbin/nginx; do
+    if has "$path"; then command -v "$path"; return; fi
+  done
+}
+
 find_chromium() {
   local path
   for path in chromium chromium-browser google-chrome google-chrome-stable \
@@ -225,6 +234,12 @@ if [ -z "$redis_server" ]; then
   redis_server=$(find_redis)
 fi
 [ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
+nginx=$(find_nginx)
+if [ -z "$nginx" ]; then
+  need nginx nginx nginx
+  nginx=$(find_nginx)
+fi
+[ -n "$nginx" ] || die 'nginx was installed, but is not found'
 
 base=${TMPDIR:-/tmp}
 pg_user=$(id -un)
@@ -258,7 +273,7 @@ else
   export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
   say "Redis: $("$redis_server" --version | cut -d' ' -f1-3) on port $redis_port"
 fi
-export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server
+export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_NGINX=$nginx
 
 if [ $# -gt 0 ]; then
   run env TMPDIR="$tmp/t" cargo test --locked "$@"
