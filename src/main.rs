@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
     match command {
         Command::Serve => {
-            telemetry::init(config.log_format, config.log_level);
+            let _log = telemetry::init(config.log_format, config.log_level);
             Ok(serve(config).await?)
         }
         Command::Migrate => {

@@ -1,5 +1,7 @@
 //! Which paths of old front ends stand for which of ours? Listed in `docs/classic-apis.md`.
 
+use std::borrow::Cow;
+
 use poem::{
     Request,
     http::{Method, Uri, uri::PathAndQuery},
@@ -34,19 +36,16 @@ pub fn rewrite(request: &mut Request) {
 
 /// The path that this one stands for, if it is an alias.
 fn canonical(method: &Method, path: &str) -> Option<String> {
-    let mut canonical = match path.strip_suffix('/') {
-        Some(stem) if !stem.is_empty() => stem.to_owned(),
-        _ => path.to_owned(),
-    };
+    let mut canonical = Cow::Borrowed(path.strip_suffix('/').filter(|stem| !stem.is_empty()).unwrap_or(path));
     for (alias, prefix) in PREFIXES {
         if let Some(rest) = canonical.strip_prefix(alias) {
-            canonical = format!("{prefix}{rest}");
+            canonical = Cow::Owned(format!("{prefix}{rest}"));
         }
     }
     for (only, alias, target) in PATHS {
         if canonical == alias && only.is_none_or(|only| only == *method) {
-            canonical = target.to_owned();
+            canonical = Cow::Borrowed(target);
         }
     }
-    (canonical != path).then_some(canonical)
+    (canonical != path).then(|| canonical.into_owned())
 }

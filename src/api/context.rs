@@ -28,20 +28,15 @@ impl Family {
 }
 
 /// One request's circumstances.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RequestContext {
-    /// The caller's `X-Request-Id` if it is sane, else a new one.
-    pub id: String,
     /// The language of messages.
     pub language: Language,
     /// The envelope.
     pub family: Family,
-    /// The client's address, behind trusted proxies too.
-    pub client_ip: Option<IpAddr>,
     /// The address on the other end of the connection.
     pub peer_ip: Option<IpAddr>,
-    user_agent: Option<String>,
-    presence: Presence,
+    origin: Arc<Origin>,
 }
 
 impl RequestContext {
@@ -54,30 +49,39 @@ impl RequestContext {
             (1..=128).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
+        let request_id = request.header("x-request-id").filter(sane);
+        let origin = Origin {
+            ip: peer_ip.map(|peer| proxies.client_ip(peer, request.headers())),
+            user_agent: request.header(header::USER_AGENT).map(|agent| agent.chars().take(256).collect()),
+            request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
+            presence: Presence::while_held(waiting),
+        };
         Self {
-            id: request.header("x-request-id").filter(sane).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             language: Language::from_header(request.header(header::ACCEPT_LANGUAGE)),
             family: Family::of(request.uri().path()),
-            client_ip: peer_ip.map(|peer| proxies.client_ip(peer, request.headers())),
             peer_ip,
-            user_agent: request.header(header::USER_AGENT).map(|agent| agent.chars().take(256).collect()),
-            presence: Presence::while_held(waiting),
+            origin: Arc::new(origin),
         }
     }
 
+    /// The caller's `X-Request-Id` if it is sane, else a new one.
+    pub fn id(&self) -> &str {
+        &self.origin.request_id
+    }
+
+    /// The client's address, behind trusted proxies too.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.origin.ip
+    }
+
     /// Where it comes from, for the rules.
-    pub fn origin(&self) -> Origin {
-        Origin {
-            ip: self.client_ip,
-            user_agent: self.user_agent.clone(),
-            request_id: self.id.clone(),
-            presence: self.presence.clone(),
-        }
+    pub fn origin(&self) -> Arc<Origin> {
+        self.origin.clone()
     }
 }
 
 impl<'a> FromRequest<'a> for &'a RequestContext {
     async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
-        Ok(request.extensions().get::<RequestContext>().expect("the pipeline has set the context"))
+        Ok(request.extensions().get::<Arc<RequestContext>>().expect("the pipeline has set the context"))
     }
 }

@@ -29,7 +29,7 @@ impl Endpoint for DevSms {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let context = request.extensions().get::<RequestContext>().expect("the pipeline has set the context");
-        let loopback = [context.peer_ip, context.client_ip].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
+        let loopback = [context.peer_ip, context.client_ip()].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
         if !loopback {
             return Err(NotFoundError.into());
         }

@@ -50,11 +50,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
         let started = Instant::now();
         aliases::rewrite(&mut request);
         let waiting = Arc::new(());
-        let context = RequestContext::of(&request, &self.proxies, &waiting);
+        let context = Arc::new(RequestContext::of(&request, &self.proxies, &waiting));
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let span = tracing::info_span!("request", request_id = context.id);
+        let span = tracing::info_span!("request", request_id = context.id());
 
         let outcome = match self.cors.preflight(&request) {
             Some(response) => Ok(response),
@@ -79,7 +79,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Pipeline<E> {
-    async fn handle(&self, mut request: Request, context: RequestContext) -> Result<Response> {
+    async fn handle(&self, mut request: Request, context: Arc<RequestContext>) -> Result<Response> {
         let bytes = match body::read(request.take_body()).await {
             Ok(bytes) => bytes,
             Err(Unread::TooLarge) => return Err(Problem::from(ErrorCode::BodyTooLarge).into()),
@@ -91,7 +91,7 @@ impl<E: Endpoint<Output = Response>> Pipeline<E> {
         };
         if !matches!(request.uri().path(), "/healthz" | "/readyz") {
             // Probes of a load balancer come often, and all from one address.
-            self.auth.limits.request(|| context.origin()).await.map_err(Problem::from)?;
+            self.auth.limits.request(&context.origin()).await.map_err(Problem::from)?;
         }
         request.set_body(Body::from_vec(bytes));
         request.set_data(context);
@@ -124,7 +124,7 @@ fn common_headers(response: &mut Response, context: &RequestContext, path: &str)
         // As the document calls it: JSON has no charset (RFC 8259, 11).
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Ok(id) = HeaderValue::from_str(&context.id) {
+    if let Ok(id) = HeaderValue::from_str(context.id()) {
         headers.insert("x-request-id", id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -210,7 +210,7 @@ impl Problem {
         ErrorBody {
             message: self.message(language),
             code: self.code.meaning().name.to_owned(),
-            request_id: context.id.clone(),
+            request_id: context.id().to_owned(),
             retry_after,
             attempts_left: self.attempts_left,
             fields: fields.collect(),

@@ -67,7 +67,7 @@ impl Account {
         identity: Identity,
         password: SecretString,
         proof: Proof,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         self.passwords.check_strength(&password, &user.mobile)?;
@@ -94,7 +94,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         password: SecretString,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
@@ -121,7 +121,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         current_code: Code,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<User, Error> {
         let user = self.sessions.user(identity).await?;
         if user.mobile == mobile {
@@ -163,7 +163,7 @@ impl Account {
     }
 
     /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
-    pub async fn delete(&self, identity: Identity, code: Code, origin: Origin) -> Result<(), Error> {
+    pub async fn delete(&self, identity: Identity, code: Code, origin: Arc<Origin>) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         let this = self.clone();
         to_the_end(async move {

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use super::error::Error;
 use crate::store::StoreError;
 
-/// Runs one kind of work on blocking threads: so much at once as there are cores, so much waiting as is worth it.
+/// Runs one kind of work on blocking threads: on so many cores, with so much waiting as is worth it.
 pub struct Cores {
     name: &'static str,
     running: Arc<Semaphore>,
@@ -15,9 +15,17 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// So many may wait for each core; the next one is turned away.
-    pub fn new(name: &'static str, queue_per_core: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    /// On every core, for work that is done in a millisecond. So many may wait for each; the next one is turned away.
+    pub fn all(name: &'static str, queue_per_core: usize) -> Self {
+        Self::new(name, cores(), queue_per_core)
+    }
+
+    /// On half of the cores (at least one), for work that takes long: the other half answers everybody else.
+    pub fn half(name: &'static str, queue_per_core: usize) -> Self {
+        Self::new(name, cores().div_ceil(2), queue_per_core)
+    }
+
+    fn new(name: &'static str, cores: usize, queue_per_core: usize) -> Self {
         Self {
             name,
             running: Arc::new(Semaphore::new(cores)),
@@ -39,4 +47,8 @@ impl Cores {
         });
         done.await.map_err(|error| Error::Internal(error.to_string()))
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -71,10 +71,13 @@ pub struct Subject<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// Writes an event to the log, in one line with the target `phonepass::event`.
+/// The target of every line about an event.
+pub const TARGET: &str = "phonepass::event";
+
+/// Writes an event to the log, in one line.
 pub fn record(event: Event, origin: &Origin, subject: Subject<'_>) {
     tracing::info!(
-        target: "phonepass::event",
+        target: TARGET,
         event = event.as_str(),
         reason = subject.reason,
         user_id = subject.user_id.map(tracing::field::display),

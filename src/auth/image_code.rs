@@ -76,7 +76,7 @@ impl ImageCodes {
             codes,
             ttl,
             length,
-            cores: Cores::new("picture codes", QUEUE_PER_CORE),
+            cores: Cores::all("picture codes", QUEUE_PER_CORE),
             drawn: Mutex::default(),
             handed_out: Notify::new(),
         }

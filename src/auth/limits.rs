@@ -176,15 +176,14 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::TooManyRequests`].
-    pub async fn request(&self, origin: impl FnOnce() -> Origin) -> Result<(), Error> {
+    pub async fn request(&self, origin: &Origin) -> Result<(), Error> {
         let per_minute = self.settings.requests_per_ip_per_minute;
         if per_minute == 0 {
             return Ok(());
         }
-        let origin = origin();
         let tally = self.tally(vec![limit("requests", &origin.network(), MINUTE, per_minute)]);
         match self.codes.count(&tally).await {
-            Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, &origin)),
+            Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
             Ok(Admission::Admitted | Admission::Suspicious) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "requests are not counted for the moment");

@@ -60,7 +60,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         idempotency_key: Option<Uuid>,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
         to_the_end(async move {
@@ -91,7 +91,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         password: SecretString,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
@@ -115,7 +115,7 @@ impl Login {
         &self,
         mobile: Mobile,
         password: SecretString,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
         to_the_end(async move {

@@ -32,7 +32,8 @@ static NOBODY: LazyLock<StoredHash> = LazyLock::new(|| {
 /// more than the common formats take.
 const WRONG_ANSWER_AFTER: Duration = Duration::from_millis(500);
 
-/// Checks and hashes passwords: argon2id with OWASP's parameters, so many at once as there are cores.
+/// Checks and hashes passwords: argon2id with OWASP's parameters, on half of the cores, so that a storm of logins leaves the
+/// others responsive.
 pub struct Passwords {
     min_length: usize,
     context_words: Vec<String>,
@@ -50,7 +51,7 @@ pub struct Verdict {
 impl Passwords {
     /// Accepts passwords of at least so many characters that are more than one of the words, which are in lower case.
     pub fn new(min_length: usize, context_words: Vec<String>) -> Self {
-        Self { min_length, context_words, cores: Cores::new("password hashing", QUEUE_PER_CORE) }
+        Self { min_length, context_words, cores: Cores::half("password hashing", QUEUE_PER_CORE) }
     }
 
     /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).

@@ -56,7 +56,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// A session that is about to be opened.
-    pub fn begin(&self, method: SignInMethod, origin: Origin) -> NewSession {
+    pub fn begin(&self, method: SignInMethod, origin: Arc<Origin>) -> NewSession {
         let now = self.clock.now();
         NewSession { id: Uuid::now_v7(), method, created_at: now, expires_at: self.lifetime.expiry(now, now), origin }
     }

@@ -68,7 +68,7 @@ pub struct CodeRequest {
     /// What they read in a picture, if they did.
     pub picture: Option<PictureAnswer>,
     /// Where the request comes from.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
 }
 
 /// When to ask for a picture code on the app family (`IMAGE_CODE`).
@@ -174,7 +174,7 @@ impl SmsCodes {
         self: &Arc<Self>,
         mobile: Mobile,
         picture: &PictureAnswer,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.image_codes.check(picture).await?;
         if self.users.user_by_mobile(&mobile).await?.is_some() {
@@ -287,7 +287,7 @@ impl SmsCodes {
         known: bool,
         message: Tally,
         trusted: bool,
-        origin: Origin,
+        origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let code = random_digits(self.settings.length);
         let pending = PendingCode {

@@ -1,5 +1,7 @@
 //! What is a session, and how long does it live?
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
@@ -42,7 +44,7 @@ pub struct NewSession {
     /// See [`Lifetime`].
     pub expires_at: DateTime<Utc>,
     /// Where it comes from, for the user's list of sessions.
-    pub origin: Origin,
+    pub origin: Arc<Origin>,
 }
 
 impl NewSession {

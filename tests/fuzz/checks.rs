@@ -167,7 +167,7 @@ pub fn access_token(data: &[u8]) {
 
 fn session(user_id: Uuid, id: Uuid) -> Session {
     let now = ISSUER.tokens.clock.now();
-    let origin = Origin::default();
+    let origin = Arc::new(Origin::default());
     NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at: now, origin }.opened_for(user_id)
 }
 

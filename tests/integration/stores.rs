@@ -120,12 +120,11 @@ fn new_session(now: DateTime<Utc>) -> NewSession {
         method: SignInMethod::Sms,
         created_at: now,
         expires_at: LIFETIME.expiry(now, now),
-        origin: Origin {
-            presence: Presence::default(),
+        origin: Arc::new(Origin {
             ip: Some("192.0.2.1".parse().unwrap()),
             user_agent: Some("a phone".to_owned()),
-            request_id: String::new(),
-        },
+            ..Origin::default()
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ use fred::{
     clients::Pool,
     interfaces::{ClientLike, KeysInterface, LuaInterface},
     types::{
-        Builder, Expiration, FromValue,
+        Builder, Expiration, FromValue, Key, Value,
         config::{Config, ReconnectPolicy, TcpConfig},
         scripts::Script,
     },
@@ -63,30 +63,37 @@ impl Redis {
         Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions })
     }
 
-    fn image_code_key(&self, id: &str) -> String {
-        format!("{}image_code:{id}", self.prefix)
+    fn image_code_key(&self, id: &str) -> Key {
+        self.key(&["image_code:", id])
     }
 
-    fn code_key(&self, slot: &CodeSlot) -> String {
-        format!("{}sms_code:{}:{}", self.prefix, slot.purpose.as_str(), self.tagged(slot.mobile.as_str()))
+    fn code_key(&self, slot: &CodeSlot) -> Key {
+        let [open, close] = self.tag();
+        self.key(&["sms_code:", slot.purpose.as_str(), ":", open, slot.mobile.as_str(), close])
     }
 
-    fn counter_key(&self, counter: &Counter) -> String {
-        let key = format!("{}limit:{}:{}", self.prefix, counter.name, self.tagged(&counter.subject));
-        match &counter.part {
-            Some(part) => format!("{key}:{part}"),
-            None => key,
-        }
+    fn counter_key(&self, counter: &Counter) -> Key {
+        let [open, close] = self.tag();
+        let (colon, part) = counter.part.as_ref().map_or(("", ""), |part| (":", part));
+        self.key(&["limit:", counter.name, ":", open, &counter.subject, close, colon, part])
     }
 
-    fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> String {
+    fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> Key {
+        let [open, close] = self.tag();
         let key = replay.map_or("", |replay| &replay.key);
-        format!("{}idempotency:{}:{key}", self.prefix, self.tagged(slot.mobile.as_str()))
+        self.key(&["idempotency:", open, slot.mobile.as_str(), close, ":", key])
     }
 
-    /// In a cluster, all keys of a mobile or a network share a slot.
-    fn tagged(&self, subject: &str) -> String {
-        if self.clustered { format!("{{{subject}}}") } else { subject.to_owned() }
+    fn key(&self, parts: &[&str]) -> Key {
+        let mut key = String::with_capacity(self.prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>());
+        key.push_str(&self.prefix);
+        key.extend(parts.iter().copied());
+        key.into()
+    }
+
+    /// What stands around a mobile or a network: in a cluster, all of its keys share a slot.
+    fn tag(&self) -> [&'static str; 2] {
+        if self.clustered { ["{", "}"] } else { ["", ""] }
     }
 
     /// The counters that one script can reach together: all of them, but in a cluster only those of one subject.
@@ -115,8 +122,7 @@ impl Redis {
         for (place, group) in groups.iter().enumerate() {
             let code = code.filter(|_| place + 1 == groups.len());
             let mut keys = self.counter_keys(group);
-            let mut args =
-                vec![millis_of(tally.at).to_string(), group.len().to_string(), u8::from(trusted).to_string()];
+            let mut args = vec![millis_of(tally.at).into(), count_of(group), i64::from(trusted).into()];
             args.extend(counter_args(tally, group));
             if let Some((slot, Some(code))) = code {
                 keys.push(self.code_key(slot));
@@ -138,12 +144,12 @@ impl Redis {
     }
 
     async fn uncount_group(&self, tally: &Tally, group: &[&Counter]) -> Result<(), StoreError> {
-        let mut args = vec![millis_of(tally.at).to_string()];
+        let mut args = vec![millis_of(tally.at).into()];
         args.extend(counter_args(tally, group));
         self.run(&scripts::UNCOUNT, self.counter_keys(group), args).await
     }
 
-    fn counter_keys(&self, counters: &[&Counter]) -> Vec<String> {
+    fn counter_keys(&self, counters: &[&Counter]) -> Vec<Key> {
         counters.iter().map(|counter| self.counter_key(counter)).collect()
     }
 
@@ -157,12 +163,12 @@ impl Redis {
         ];
         keys.extend(self.counter_keys(&guesses));
         let mut args = vec![
-            guesses.len().to_string(),
-            millis_of(attempt.guess.at).to_string(),
-            attempt.digest.to_owned(),
-            attempt.fixed.unwrap_or_default().to_owned(),
-            attempt.replay.map_or(String::new(), |replay| replay.value.clone()),
-            attempt.replay.map_or(0, |replay| millis(replay.ttl)).to_string(),
+            count_of(&guesses),
+            millis_of(attempt.guess.at).into(),
+            attempt.digest.into(),
+            attempt.fixed.unwrap_or_default().into(),
+            attempt.replay.map_or("", |replay| &replay.value).into(),
+            attempt.replay.map_or(0, |replay| millis(replay.ttl)).into(),
         ];
         args.extend(counter_args(attempt.guess, &guesses));
         Presented {
@@ -174,7 +180,7 @@ impl Redis {
         }
     }
 
-    async fn run<R: FromValue>(&self, script: &Script, keys: Vec<String>, args: Vec<String>) -> Result<R, StoreError> {
+    async fn run<R: FromValue>(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
         run(&self.pool, script, keys, args).await
     }
 }
@@ -193,7 +199,7 @@ impl EphemeralStore for Redis {
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
         let mut admission = Admission::Admitted;
         for group in self.groups(tally) {
-            let mut args = vec![millis_of(tally.at).to_string()];
+            let mut args = vec![millis_of(tally.at).into()];
             args.extend(counter_args(tally, &group));
             match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?) {
                 Admission::Admitted => {}
@@ -231,7 +237,7 @@ impl EphemeralStore for Redis {
     }
 
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
-        self.run(&scripts::WITHDRAW, vec![self.code_key(slot)], vec![digest.to_owned()]).await
+        self.run(&scripts::WITHDRAW, vec![self.code_key(slot)], vec![digest.into()]).await
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
@@ -264,12 +270,7 @@ impl EphemeralStore for Redis {
 }
 
 /// Runs a script by its hash, and by its source where the server does not know it yet.
-async fn run<R: FromValue>(
-    pool: &Pool,
-    script: &Script,
-    keys: Vec<String>,
-    args: Vec<String>,
-) -> Result<R, StoreError> {
+async fn run<R: FromValue>(pool: &Pool, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
     let client = pool.next();
     let outcome = match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
         Err(error) if error.details().starts_with("NOSCRIPT") => {
@@ -297,20 +298,24 @@ fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, 
 }
 
 /// Counters as the scripts take them: member, milliseconds of the window, limit, suspicion.
-fn counter_args<'a>(tally: &'a Tally, counters: &'a [&Counter]) -> impl Iterator<Item = String> + 'a {
+fn counter_args<'a>(tally: &'a Tally, counters: &'a [&Counter]) -> impl Iterator<Item = Value> + 'a {
     counters.iter().flat_map(|counter| {
         [
-            counter.member.as_ref().unwrap_or(&tally.id).clone(),
-            millis(counter.window).to_string(),
-            counter.limit.unwrap_or(0).to_string(),
-            counter.suspicion.unwrap_or(0).to_string(),
+            counter.member.as_ref().unwrap_or(&tally.id).into(),
+            millis(counter.window).into(),
+            counter.limit.unwrap_or(0).into(),
+            counter.suspicion.unwrap_or(0).into(),
         ]
     })
 }
 
 /// A code as the scripts take it: digest, tries, milliseconds.
-fn code_args(code: &PendingCode) -> [String; 3] {
-    [code.digest.clone(), code.tries_left.to_string(), millis(code.ttl).to_string()]
+fn code_args(code: &PendingCode) -> [Value; 3] {
+    [(&code.digest).into(), code.tries_left.into(), millis(code.ttl).into()]
+}
+
+fn count_of(counters: &[&Counter]) -> Value {
+    i64::try_from(counters.len()).unwrap_or_default().into()
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use fred::clients::Pool;
+use fred::{
+    clients::Pool,
+    types::{Key, Value},
+};
 
 use super::{super::Redemption, STORE, TIMEOUT, duration, run, scripts};
 use crate::{
@@ -20,8 +23,8 @@ use crate::{
 /// An attempt as the script takes it.
 pub struct Presented {
     /// The key of the code comes first.
-    pub keys: Vec<String>,
-    pub args: Vec<String>,
+    pub keys: Vec<Key>,
+    pub args: Vec<Value>,
     /// What the code is kept as; nothing for a fixed one, which is not used up.
     pub digest: Option<String>,
     /// The names of the counters of guesses.

@@ -1,21 +1,39 @@
 //! What is written to the log, and when is the process told to stop?
 
+mod json_lines;
+mod lines;
+
 use std::io::IsTerminal;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+use json_lines::JsonLines;
+use lines::Lines;
+
 use crate::config::{LogFormat, LogLevel};
 
+/// The log of this process; what is still to be written is written when this is dropped.
+pub struct Log(Lines);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Writes the log to standard error from now on.
-pub fn init(format: Option<LogFormat>, level: LogLevel) {
+#[must_use]
+pub fn init(format: Option<LogFormat>, level: LogLevel) -> Log {
     let format =
         format.unwrap_or_else(|| if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json });
-    let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+    let lines = Lines::default();
+    lines.write_in_background();
+    let layer = fmt::layer().with_writer(lines.clone());
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.fmt_fields(JsonLines).event_format(JsonLines).boxed(),
     };
     let level = filter(level);
     // Libraries print what they handle, keys and headers with numbers and tokens included: never below a warning.
@@ -23,7 +41,8 @@ pub fn init(format: Option<LogFormat>, level: LogLevel) {
         Targets::new().with_target("phonepass", level).with_default(level.min(LevelFilter::from(Level::WARN)));
     // For the whole registry, not for the one layer: a library that asks whether it may log would else, by its
     // question, have the layer drop the next line of the same thread.
-    tracing_subscriber::registry().with(targets).with(lines).init();
+    tracing_subscriber::registry().with(targets).with(layer).init();
+    Log(lines)
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
