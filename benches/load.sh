@@ -1,0 +1,391 @@
+#!/usr/bin/env bash
+# Measures the service beside the bare parts that it is made of, and prints a table (Markdown) and the targets:
+#   benches/load.sh                                                      everything: about an hour
+#   ONLY=sign_in,register CONNECTIONS=64 ROUNDS=1 USERS_LARGE=0 SQLITE=0 benches/load.sh      a quick look
+# PostgreSQL and Redis are found or installed, started on free ports in a temporary folder, and stopped at the end.
+# Needs Linux: what each process costs is read from /proc.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
+
+ROUNDS=${ROUNDS:-3}                       # the table has the median
+SECONDS_PER_PHASE=${SECONDS_PER_PHASE:-3} # half a second of warm-up comes before
+USERS_SMALL=${USERS_SMALL:-20000}         # users in PostgreSQL; 0 skips it
+USERS_LARGE=${USERS_LARGE:-5000000}       # the same again; 0 skips it
+SQLITE=${SQLITE:-1}                       # 0 skips SQLite with state in the process
+CONNECTIONS=${CONNECTIONS:-1,64,256}
+ONLY=${ONLY:-}                            # of the names in EVERYTHING, with commas between
+LOG_LEVEL=${LOG_LEVEL:-info}              # of the service, whose log goes to a file
+PHONEPASS=${PHONEPASS:-}                  # the service; built if it is not given
+LOAD=${LOAD:-}                            # the folder of the programs load and empty; built if it is not given
+RESULTS=${RESULTS:-}                      # a file that gets all results, a line of JSON each
+
+EVERYTHING=register,sign_in,refresh,me,check,password,picture,send
+
+say() { printf '%s\n' "load.sh: $*" >&2; }
+die() { say "$*"; exit 1; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+tmp=''
+child=''
+redis_pid=''
+service_pid=''
+policy=''
+
+# --- The end: also after a failure, Ctrl-C, a closed terminal or SIGTERM -----------------------------------------
+
+# $1 is a pid, or with a minus sign a process group. In a container whose first process reaps no orphans, zombies stay.
+alive() {
+  kill -0 -- "$1" 2>/dev/null || return 1
+  has ps || return 0
+  ps -A -o pid=,pgid=,stat= | awk -v id="$1" '(id == $1 || id == -$2) && $3 !~ /^Z/ { found = 1 } END { exit !found }'
+}
+
+# Ends what this script started: ask, wait up to ten seconds, then insist.
+stop() {
+  local n=0
+  kill -TERM -- "$1" 2>/dev/null || return 0
+  while alive "$1"; do
+    n=$((n + 1))
+    if [ "$n" -eq 200 ]; then kill -KILL -- "$1" 2>/dev/null || true; fi
+    if [ "$n" -gt 220 ]; then say "process $1 does not end"; break; fi
+    sleep 0.05
+  done
+}
+
+finish() {
+  local status=$?
+  trap '' INT TERM HUP PIPE # a second Ctrl-C must not leave servers behind
+  trap - EXIT
+  set +e
+  if [ -n "$child" ]; then stop "-$child"; fi
+  if [ -n "$policy" ]; then as_root rm -f "$policy"; fi
+  if [ -n "$service_pid" ]; then stop "$service_pid"; fi
+  if [ "$status" -ne 0 ] && [ -s "$tmp/service.log" ]; then
+    say 'the last lines of the log of the service:'
+    tail -n 5 "$tmp/service.log" >&2
+  fi
+  if [ -n "$tmp" ]; then
+    if [ -f "$tmp/pg/data/postmaster.pid" ]; then
+      as_pg "$pg_bin/pg_ctl" -D "$tmp/pg/data" -m immediate -t 20 stop >/dev/null || say 'PostgreSQL still runs'
+    fi
+    if [ -n "$redis_pid" ]; then stop "$redis_pid"; fi
+    rm -rf "$tmp"
+  fi
+  if [ "$status" -ne 0 ]; then say "FAILED (status $status)"; fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
+trap 'exit 141' PIPE
+
+# In a process group of its own, so that the end of this script is the end of the command and of all that it started,
+# and in the background, because bash answers a signal only after a command in the foreground has ended.
+run() {
+  local status=0
+  set -m
+  "$@" &
+  child=$!
+  set +m
+  wait "$child" || status=$?
+  child=''
+  return "$status"
+}
+
+# --- Finding and installing --------------------------------------------------------------------------------------
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+# need WHAT "DEBIAN PACKAGES"
+need() {
+  say "$1 not found"
+  if ! has apt-get || ! as_root true 2>/dev/null; then die "install $1 first: apt-get install $2 (Debian, Ubuntu)"; fi
+  say "installing $2"
+  # Debian starts a service when its package is installed; this script starts its own.
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    policy=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  local apt='apt-get -qq -o DPkg::Lock::Timeout=300'
+  run as_root env DEBIAN_FRONTEND=noninteractive sh -c "$apt update && $apt install -y --no-install-recommends $2" >&2 ||
+    die "could not install $2"
+  if [ -n "$policy" ]; then
+    as_root rm -f "$policy"
+    policy=''
+  fi
+}
+
+# The folder with the programs of PostgreSQL: the newest that Debian keeps, or the one in PATH.
+find_postgres() {
+  local dir found=''
+  for dir in "$(dirname "$(command -v postgres)")" /usr/lib/postgresql/?/bin /usr/lib/postgresql/??/bin; do
+    if [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ] && [ -x "$dir/postgres" ] && [ -x "$dir/pgbench" ]; then
+      found=$dir
+    fi
+  done
+  printf '%s' "$found"
+}
+
+find_redis() { command -v redis-server || command -v valkey-server || true; }
+
+# --- Servers -----------------------------------------------------------------------------------------------------
+
+# Below 32768, where Linux starts to hand out ports to clients.
+free_port() {
+  local port n
+  for ((n = 0; n < 200; n++)); do
+    port=$((15000 + RANDOM % 17000))
+    if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      printf '%s' "$port"
+      return
+    fi
+  done
+  die 'no free port between 15000 and 32000'
+}
+
+# PostgreSQL refuses to run as root, and its programs complain when their user may not enter the current folder.
+as_pg() (
+  cd "$tmp/pg"
+  if [ "$(id -u)" -ne 0 ]; then exec "$@"; fi
+  exec setpriv --reuid "$pg_user" --regid "$(id -g "$pg_user")" --clear-groups "$@"
+)
+
+# As safe as by default (fsync, synchronous_commit), with room for the data and no checkpoint within a phase.
+start_postgres() {
+  local n
+  as_pg "$pg_bin/initdb" -D "$tmp/pg/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$tmp/initdb.log" 2>&1 ||
+    { cat "$tmp/initdb.log" >&2; die 'initdb failed'; }
+  for n in 1 2 3; do # another process may take the port in between
+    pg_port=$(free_port)
+    {
+      echo "listen_addresses = '127.0.0.1'"
+      echo "port = $pg_port"
+      echo "unix_socket_directories = '$tmp/pg'"
+      echo 'max_connections = 200'
+      echo 'shared_buffers = 512MB'
+      echo 'max_wal_size = 4GB'
+      echo 'checkpoint_timeout = 15min'
+    } | as_pg tee -a "$tmp/pg/data/postgresql.conf" >/dev/null
+    if as_pg "$pg_bin/pg_ctl" -D "$tmp/pg/data" -l "$tmp/pg/log" -t 60 -w start >/dev/null 2>&1; then
+      pg_pid=$(head -n 1 "$tmp/pg/data/postmaster.pid")
+      return
+    fi
+    say "PostgreSQL did not start on port $pg_port (try $n)"
+  done
+  cat "$tmp/pg/log" >&2 || true
+  die 'PostgreSQL does not start'
+}
+
+start_redis() {
+  local n tick
+  for n in 1 2 3; do
+    redis_port=$(free_port)
+    "$redis_server" --port "$redis_port" --bind 127.0.0.1 --dir "$tmp/redis" --save '' --appendonly no \
+      >"$tmp/redis/log" 2>&1 &
+    redis_pid=$!
+    for ((tick = 0; tick < 300; tick++)); do
+      if grep -q 'Ready to accept connections' "$tmp/redis/log"; then return; fi
+      kill -0 "$redis_pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    stop "$redis_pid"
+    redis_pid=''
+    say "Redis did not start on port $redis_port (try $n)"
+  done
+  cat "$tmp/redis/log" >&2
+  die 'Redis does not start'
+}
+
+psql() { "$pg_bin/psql" -h 127.0.0.1 -p "$pg_port" -U postgres -X -q -v ON_ERROR_STOP=1 "$@"; }
+
+# Codes live for as long as a phase may take, and no limit is in the way; all else is as by default.
+service_settings() {
+  printf '%s\n' "HTTP_ADDR=127.0.0.1:$http_port" "DATA_DIR=$tmp/data" "LOG_LEVEL=$LOG_LEVEL" TRUSTED_PROXIES=127.0.0.1/32 \
+    SMS_PROVIDER=webhook "SMS_WEBHOOK_URL=http://127.0.0.1:$webhook_port/" SMS_CODE_TTL=3600 IMAGE_CODE=never \
+    SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0 SMS_TOTAL_PER_HOUR=0 SHUTDOWN_DELAY=0
+  case $1 in
+    sqlite) ;;
+    *) printf '%s\n' "DATABASE_URL=postgres://postgres@127.0.0.1:$pg_port/$1" "REDIS_URL=redis://127.0.0.1:$redis_port" ;;
+  esac
+}
+
+# start_service STORE: on SQLite, or on the database of this name.
+start_service() {
+  local settings tick line
+  mapfile -t settings < <(service_settings "$1")
+  if [ "$1" != sqlite ]; then printf 'FLUSHALL\r\nQUIT\r\n' >"/dev/tcp/127.0.0.1/$redis_port"; fi
+  env "${settings[@]}" "$PHONEPASS" serve >"$tmp/service.log" 2>&1 &
+  service_pid=$!
+  for ((tick = 0; tick < 400; tick++)); do
+    line=$({ exec 3<>"/dev/tcp/127.0.0.1/$http_port" && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3; } 2>/dev/null) || true
+    case $line in *' 200 '*) return ;; esac
+    kill -0 "$service_pid" 2>/dev/null || break
+    sleep 0.05
+  done
+  cat "$tmp/service.log" >&2
+  die 'the service does not start'
+}
+
+stop_service() {
+  stop "$service_pid"
+  wait "$service_pid" 2>/dev/null || true
+  service_pid=''
+}
+
+# --- Measuring ---------------------------------------------------------------------------------------------------
+
+wanted() {
+  case ",${ONLY:-$EVERYTHING}," in *",$1,"*) return 0 ;; *) return 1 ;; esac
+}
+
+# Adds what a command prints to the results, in words for those who wait.
+record() {
+  run "$@" >"$tmp/line"
+  cat "$tmp/line" >>"$results"
+  if [ -n "$RESULTS" ]; then cat "$tmp/line" >>"$RESULTS"; fi
+  cat "$tmp/line" >&2
+}
+
+# phase STORE USERS OFFER...: offers load to a service that was just started.
+phase() {
+  local store=$1 users=$2
+  shift 2
+  start_service "$store"
+  psql -c CHECKPOINT postgres
+  record "$LOAD/load" run "$@" --service "127.0.0.1:$http_port" --webhook "127.0.0.1:$webhook_port" \
+    --seconds "$SECONDS_PER_PHASE" --users "$users" --label "store=$store" --label "round=$round" \
+    --server-pid "$service_pid" --postgres-pid "$pg_pid" --redis-pid "$redis_pid"
+  stop_service
+}
+
+# Each run of pgbench has ids of its own, younger than those before.
+next_run() {
+  runs=$((runs + 1))
+  pg_run=$(printf '019a%04x-0000-7000-8000-' "$runs")
+}
+
+# pgbench_for STORE OPERATION USERS CLIENTS SECONDS [OPTION...]: prints what pgbench says.
+pgbench_for() {
+  local database=$1_pgbench operation=$2 users=$3 clients=$4 seconds=$5 n=0
+  shift 5
+  next_run
+  if [ "$operation" = refresh ]; then
+    n=-1
+    psql "$database" -v run="$pg_run" >/dev/null <<'SQL'
+INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
+SELECT (:'run' || lpad(to_hex(i), 12, '0'))::uuid, user_id, amr, 0, now(), now() + interval '14 days', ip, user_agent
+FROM (SELECT *, row_number() OVER () - 1 AS i FROM sessions LIMIT 1024) AS chosen;
+SQL
+  fi
+  run "$pg_bin/pgbench" -h 127.0.0.1 -p "$pg_port" -U postgres -n -M prepared -f "benches/load/$operation.sql" \
+    -c "$clients" -j "$((clients < 2 ? clients : 2))" -T "$seconds" -D run="$pg_run" -D n="$n" -D first_mobile=13000000000 \
+    -D users="$users" -D sessions=1024 -D clients="$clients" "$@" "$database" 2>"$tmp/pgbench.log" >"$tmp/pgbench" ||
+    { cat "$tmp/pgbench.log" >&2; die "pgbench failed"; }
+}
+
+# The same statements one at a time, at numbers of clients of which one suits this machine best.
+compare_with_pgbench() {
+  local store=$1 operation=$2 users=$3 clients
+  for clients in 8 16 32; do
+    psql -c CHECKPOINT postgres
+    pgbench_for "$store" "$operation" "$users" "$clients" 1
+    pgbench_for "$store" "$operation" "$users" "$clients" "$SECONDS_PER_PHASE"
+    record awk -v store="$store" -v round="$round" -v operation="$operation" -v clients="$clients" '/^tps = / {
+        printf "{\"store\":\"%s\",\"round\":%d,\"what\":\"pgbench\",\"operation\":\"%s\",\"clients\":%d,\"per_second\":%.1f}\n",
+          store, round, operation, clients, $3
+      }' "$tmp/pgbench"
+  done
+}
+
+# populate STORE USERS: a database for the service, and a copy for pgbench.
+populate() {
+  local settings
+  say "$2 users for $1"
+  psql -c "CREATE DATABASE $1" postgres
+  mapfile -t settings < <(service_settings "$1")
+  env "${settings[@]}" "$PHONEPASS" migrate >"$tmp/service.log" 2>&1
+  run psql "$1" -v users="$2" -v password_hash="$password_hash" -f benches/load/populate.sql
+  psql -c "CREATE DATABASE $1_pgbench TEMPLATE $1" postgres
+}
+
+# --- The order of things -----------------------------------------------------------------------------------------
+
+[ -r /proc/self/stat ] || die 'this needs the /proc of Linux'
+for name in $(compgen -e); do
+  case $name in PG*) unset "$name" ;; esac
+done
+pg_bin=$(find_postgres)
+if [ -z "$pg_bin" ]; then
+  need PostgreSQL 'postgresql postgresql-contrib'
+  pg_bin=$(find_postgres)
+fi
+[ -n "$pg_bin" ] || die 'PostgreSQL was installed, but initdb, pg_ctl, postgres and pgbench are not found'
+redis_server=$(find_redis)
+if [ -z "$redis_server" ]; then
+  need Redis redis-server
+  redis_server=$(find_redis)
+fi
+[ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
+
+if [ -z "$PHONEPASS" ]; then
+  has cargo || die 'install Rust first: cargo is not in PATH'
+  run cargo build --release --locked
+  PHONEPASS=${CARGO_TARGET_DIR:-target}/release/phonepass
+fi
+if [ -z "$LOAD" ]; then
+  has cargo || die 'install Rust first: cargo is not in PATH'
+  run cargo build --release --locked --manifest-path benches/load/Cargo.toml
+  LOAD=${CARGO_TARGET_DIR:-benches/load/target}/release
+fi
+
+base=${TMPDIR:-/tmp}
+pg_user=$(id -un)
+if [ "$(id -u)" -eq 0 ]; then
+  base=/tmp # root's own folder may be closed to PostgreSQL's user
+  pg_user=postgres
+  id -u postgres >/dev/null 2>&1 || pg_user=nobody
+fi
+tmp=$(mktemp -d "${base%/}/phonepass-load.XXXXXX")
+mkdir -m 700 "$tmp/pg" "$tmp/redis" "$tmp/data"
+if [ "$(id -u)" -eq 0 ]; then
+  chmod 711 "$tmp"
+  chown "$pg_user" "$tmp/pg"
+fi
+results=$tmp/results
+: >"$results"
+
+start_postgres
+start_redis
+http_port=$(free_port)
+webhook_port=$(free_port)
+runs=0
+password_hash=$("$LOAD/load" password-hash)
+
+stores=()
+if [ "$USERS_SMALL" -gt 0 ]; then
+  populate small "$USERS_SMALL"
+  stores+=("small $USERS_SMALL")
+fi
+if [ "$USERS_LARGE" -gt 0 ]; then
+  populate large "$USERS_LARGE"
+  stores+=("large $USERS_LARGE")
+fi
+
+for ((round = 1; round <= ROUNDS; round++)); do
+  for store_and_users in "${stores[@]}"; do
+    read -r store users <<<"$store_and_users"
+    for operation in ${EVERYTHING//,/ }; do
+      wanted "$operation" || continue
+      say "round $round of $ROUNDS: $operation on $store"
+      for connections in ${CONNECTIONS//,/ }; do
+        phase "$store" "$users" "$operation:$connections"
+      done
+      if [ -f "benches/load/$operation.sql" ]; then compare_with_pgbench "$store" "$operation" "$users"; fi
+    done
+  done
+done

@@ -1,0 +1,309 @@
+//! How is load offered, and how is it timed?
+//!
+//! A phase consists of bursts: a user of the population has one code at a time, so a small population runs out of codes
+//! within a second. Between bursts new codes are fetched; that time and that work count for nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use tokio::{
+    sync::{
+        Mutex, Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+    task::JoinSet,
+};
+
+use crate::{
+    http::Connection,
+    operations::{Codes, Offer, Script, Supplies},
+    usage::{Processes, Usage},
+};
+
+/// Before anything counts.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// At the start of each burst, until all connections are busy.
+const RUN_UP: Duration = Duration::from_millis(100);
+
+/// A burst that would be shorter is not worth its codes.
+const SHORTEST: Duration = Duration::from_millis(20);
+
+/// The pause between two looks at the clock when requests are offered at a rate.
+const PACE: Duration = Duration::from_micros(100);
+
+/// Latencies over this count as this, in microseconds.
+const LONGEST: u64 = 60_000_000;
+
+/// What came of one offer.
+pub struct Outcome {
+    /// What was offered.
+    pub offer: Offer,
+    /// Right answers.
+    pub answered: u64,
+    /// Other answers by status; 0 stands for broken connections.
+    pub errors: BTreeMap<u16, u64>,
+    /// Microseconds until the answer: from the moment a request was sent, or at a rate should have been sent.
+    pub latencies: Histogram<u64>,
+}
+
+/// What came of a phase.
+pub struct Report {
+    /// For each offer.
+    pub outcomes: Vec<Outcome>,
+    /// The time that counts.
+    pub measured: Duration,
+    /// Processor time within it.
+    pub usage: Usage,
+    /// Resident memory of the server at the end, in kB.
+    pub server_memory: Option<u64>,
+}
+
+/// Runs the offers side by side until `seconds` have been measured.
+pub async fn run(
+    offers: &[Offer],
+    seconds: Duration,
+    service: SocketAddr,
+    supplies: &Supplies,
+    processes: Processes,
+) -> io::Result<Report> {
+    let mut groups = Vec::new();
+    for offer in offers {
+        groups.push(Group::prepare(*offer, service, supplies).await?);
+    }
+    let mut measured = Duration::ZERO;
+    let mut usage = Usage::default();
+    refill(&groups, WARM_UP, supplies).await?;
+    burst(&mut groups, WARM_UP, Duration::ZERO, processes).await;
+    while measured + SHORTEST < seconds {
+        let rest = seconds - measured;
+        refill(&groups, RUN_UP + rest, supplies).await?;
+        let (took, used) = burst(&mut groups, RUN_UP, rest, processes).await;
+        measured += took;
+        usage = usage.plus(used);
+    }
+    let server_memory = processes.server_memory();
+    let outcomes = groups.into_iter().map(|group| group.meter.outcome(group.offer)).collect();
+    Ok(Report { outcomes, measured, usage, server_memory })
+}
+
+/// One offer with its connections.
+struct Group {
+    offer: Offer,
+    codes: Option<Codes>,
+    clients: Vec<(Connection, Script)>,
+    meter: Rc<Meter>,
+    /// Answers a second in the last burst.
+    speed: f64,
+}
+
+impl Group {
+    async fn prepare(offer: Offer, service: SocketAddr, supplies: &Supplies) -> io::Result<Self> {
+        let (scripts, codes) = supplies.scripts(offer).await?;
+        let mut clients = Vec::new();
+        for script in scripts {
+            clients.push((Connection::open(service).await?, script));
+        }
+        let meter = Rc::new(Meter::new(service, offer));
+        // Until something is known: little, so that it is not in the way.
+        let speed = 2_000.0 + 20.0 * offer.connections as f64;
+        Ok(Self { offer, codes, clients, meter, speed: offer.rate.unwrap_or(speed) })
+    }
+}
+
+/// Gets the codes that a burst of this length needs, and some more.
+async fn refill(groups: &[Group], time: Duration, supplies: &Supplies) -> io::Result<()> {
+    for group in groups {
+        if let Some(codes) = &group.codes {
+            let count = 1.2 * group.speed * time.as_secs_f64();
+            supplies.refill(codes, count as usize + 2 * group.offer.connections).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Offers load for a while, and measures from `run_up` on until `time` is over or codes run out. Returns how long that
+/// was and what it cost.
+async fn burst(groups: &mut [Group], run_up: Duration, time: Duration, processes: Processes) -> (Duration, Usage) {
+    let exhausted = Rc::new(Notify::new());
+    let stop = Rc::new(Cell::new(false));
+    let start = Instant::now();
+    let mut clients = JoinSet::new();
+    for (number, group) in groups.iter_mut().enumerate() {
+        group.meter.all.set(0);
+        let pace = group.offer.rate.map(|rate| Pace::start(rate, start, start + run_up + time));
+        let pace = pace.map(Rc::new);
+        for client in group.clients.drain(..) {
+            let signals = Signals { pace: pace.clone(), stop: stop.clone(), exhausted: exhausted.clone() };
+            let meter = group.meter.clone();
+            clients.spawn_local(async move { (number, drive(client, meter, signals).await) });
+        }
+    }
+
+    let mut out_of_codes = std::pin::pin!(exhausted.notified());
+    let early = tokio::time::timeout(run_up, &mut out_of_codes).await.is_ok();
+    let mut measured = Duration::ZERO;
+    let mut used = Usage::default();
+    if !early && !time.is_zero() {
+        let before = usage(processes).await;
+        let begin = Instant::now();
+        groups.iter().for_each(|group| group.meter.begin.set(Some(begin)));
+        let _ = tokio::time::timeout(time, out_of_codes).await;
+        measured = begin.elapsed();
+        groups.iter().filter(|group| group.offer.rate.is_none()).for_each(|group| group.meter.begin.set(None));
+        used = usage(processes).await.since(before);
+    }
+    stop.set(true);
+    let elapsed = start.elapsed().as_secs_f64();
+    for group in groups.iter_mut() {
+        group.speed = group.meter.all.get() as f64 / elapsed;
+    }
+    while let Some(client) = clients.join_next().await {
+        let (number, client) = client.expect("no panic");
+        groups[number].clients.push(client);
+    }
+    // At a rate, what was due in time counts, however late it is answered.
+    groups.iter().for_each(|group| group.meter.begin.set(None));
+    (measured, used)
+}
+
+/// Off the thread that serves the connections: it takes a millisecond.
+async fn usage(processes: Processes) -> Usage {
+    tokio::task::spawn_blocking(move || processes.usage()).await.expect("no panic")
+}
+
+struct Signals {
+    pace: Option<Rc<Pace>>,
+    stop: Rc<Cell<bool>>,
+    exhausted: Rc<Notify>,
+}
+
+/// One connection, until the burst is over.
+async fn drive(client: (Connection, Script), meter: Rc<Meter>, signals: Signals) -> (Connection, Script) {
+    let (mut connection, mut script) = client;
+    loop {
+        let due = match &signals.pace {
+            Some(pace) => match pace.next().await {
+                Some(due) => due,
+                None => break,
+            },
+            None if signals.stop.get() => break,
+            None => Instant::now(),
+        };
+        let Some(request) = script.next() else {
+            signals.exhausted.notify_one();
+            break;
+        };
+        match connection.ask(request).await {
+            Ok(response) => {
+                let right = response.status == meter.offer.operation.expected_status();
+                meter.answer(due, response.status, right);
+                if right {
+                    script.answered(response.body);
+                }
+            }
+            Err(_) => {
+                meter.answer(due, 0, false);
+                match Connection::open(meter.service).await {
+                    Ok(fresh) => connection = fresh,
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+    (connection, script)
+}
+
+/// Counts and times the answers of an offer.
+struct Meter {
+    service: SocketAddr,
+    offer: Offer,
+    /// Since when it counts, if it does.
+    begin: Cell<Option<Instant>>,
+    /// Right answers of this burst, whether they count or not.
+    all: Cell<u64>,
+    answered: Cell<u64>,
+    errors: RefCell<BTreeMap<u16, u64>>,
+    latencies: RefCell<Histogram<u64>>,
+}
+
+impl Meter {
+    fn new(service: SocketAddr, offer: Offer) -> Self {
+        Self {
+            service,
+            offer,
+            begin: Cell::new(None),
+            all: Cell::new(0),
+            answered: Cell::new(0),
+            errors: RefCell::default(),
+            latencies: RefCell::new(Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are in order")),
+        }
+    }
+
+    fn answer(&self, due: Instant, status: u16, right: bool) {
+        if right {
+            self.all.set(self.all.get() + 1);
+        }
+        let counts = |begin| self.offer.rate.is_none() || due >= begin;
+        if !self.begin.get().is_some_and(counts) {
+            return;
+        }
+        if right {
+            self.answered.set(self.answered.get() + 1);
+            let micros = due.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
+            self.latencies.borrow_mut().saturating_record(micros);
+        } else {
+            *self.errors.borrow_mut().entry(status).or_default() += 1;
+        }
+    }
+
+    fn outcome(&self, offer: Offer) -> Outcome {
+        Outcome {
+            offer,
+            answered: self.answered.get(),
+            errors: self.errors.borrow().clone(),
+            latencies: self.latencies.borrow().clone(),
+        }
+    }
+}
+
+/// The moments at which requests are due, evenly spaced.
+struct Pace(Mutex<UnboundedReceiver<Instant>>);
+
+impl Pace {
+    fn start(rate: f64, start: Instant, end: Instant) -> Self {
+        let (sender, receiver) = unbounded_channel();
+        thread::spawn(move || tick(rate, start, end, &sender));
+        Self(Mutex::new(receiver))
+    }
+
+    /// When the next request is due, which is now or was before; `None` when the time is over.
+    async fn next(&self) -> Option<Instant> {
+        self.0.lock().await.recv().await
+    }
+}
+
+/// On a thread of its own: the timers of tokio are no finer than a millisecond.
+fn tick(rate: f64, start: Instant, end: Instant, due: &UnboundedSender<Instant>) {
+    for number in 0_u32.. {
+        let moment = start + Duration::from_secs_f64(f64::from(number) / rate);
+        if moment >= end {
+            break;
+        }
+        let wait = moment.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            thread::sleep(wait.max(PACE));
+        }
+        if due.send(moment).is_err() {
+            break;
+        }
+    }
+}
