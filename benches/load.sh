@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the service beside the bare parts that it is made of, and prints a table (Markdown) and the targets:
 #   benches/load.sh                                                      everything: about an hour
-#   ONLY=sign_in,register CONNECTIONS=64 ROUNDS=1 USERS_LARGE=0 SQLITE=0 benches/load.sh      a quick look
+#   STORES=small ONLY=sign_in,register CONNECTIONS=64 ROUNDS=1 benches/load.sh      a quick look
 # PostgreSQL and Redis are found or installed, started on free ports in a temporary folder, and stopped at the end.
 # Needs Linux: what each process costs is read from /proc.
 set -euo pipefail
@@ -10,17 +10,22 @@ exec </dev/null # nothing here asks a question, and the caller's standard input 
 
 ROUNDS=${ROUNDS:-3}                       # the table has the median
 SECONDS_PER_PHASE=${SECONDS_PER_PHASE:-3} # half a second of warm-up comes before
-USERS_SMALL=${USERS_SMALL:-20000}         # users in PostgreSQL; 0 skips it
-USERS_LARGE=${USERS_LARGE:-5000000}       # the same again; 0 skips it
-SQLITE=${SQLITE:-1}                       # 0 skips SQLite with state in the process
+STORES=${STORES:-small,large,sqlite}      # PostgreSQL and Redis with few and with many users; SQLite with few
+USERS_SMALL=${USERS_SMALL:-20000}
+USERS_LARGE=${USERS_LARGE:-5000000}       # 0 is the same as no large in STORES
 CONNECTIONS=${CONNECTIONS:-1,64,256}
-ONLY=${ONLY:-}                            # of the names in EVERYTHING, with commas between
+ONLY=${ONLY:-}                            # of the names in OPERATIONS and BARE, with commas between
 LOG_LEVEL=${LOG_LEVEL:-info}              # of the service, whose log goes to a file
 PHONEPASS=${PHONEPASS:-}                  # the service; built if it is not given
 LOAD=${LOAD:-}                            # the folder of the programs load and empty; built if it is not given
 RESULTS=${RESULTS:-}                      # a file that gets all results, a line of JSON each
 
-EVERYTHING=register,sign_in,refresh,me,check,password,picture,send
+# Requests; those of a large population are the ones whose speed depends on it.
+OPERATIONS='register sign_in refresh me check password picture send'
+OPERATIONS_LARGE='register sign_in refresh me'
+# offered: sign_in at 70 % of what its closed loop with 64 connections reached. mixed: password beside sign_in. empty: a
+# server that does nothing. The others are what the service is made of, or what it takes before any request.
+BARE='empty offered mixed hash round_trips transactions start idle'
 
 say() { printf '%s\n' "load.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -240,7 +245,7 @@ stop_service() {
 # --- Measuring ---------------------------------------------------------------------------------------------------
 
 wanted() {
-  case ",${ONLY:-$EVERYTHING}," in *",$1,"*) return 0 ;; *) return 1 ;; esac
+  case ",${ONLY:-$1}," in *",$1,"*) return 0 ;; *) return 1 ;; esac
 }
 
 # Adds what a command prints to the results, in words for those who wait.
@@ -251,15 +256,20 @@ record() {
   cat "$tmp/line" >&2
 }
 
-# phase STORE USERS OFFER...: offers load to a service that was just started.
-phase() {
+# offer STORE USERS OFFER...: offers load to the server that runs.
+offer() {
   local store=$1 users=$2
   shift 2
-  start_service "$store"
-  psql -c CHECKPOINT postgres
   record "$LOAD/load" run "$@" --service "127.0.0.1:$http_port" --webhook "127.0.0.1:$webhook_port" \
     --seconds "$SECONDS_PER_PHASE" --users "$users" --label "store=$store" --label "round=$round" \
     --server-pid "$service_pid" --postgres-pid "$pg_pid" --redis-pid "$redis_pid"
+}
+
+# phase STORE USERS OFFER...: offers load to a service that was just started.
+phase() {
+  start_service "$1"
+  if [ "$1" != sqlite ]; then psql -c CHECKPOINT postgres; fi
+  offer "$@"
   stop_service
 }
 
@@ -302,6 +312,65 @@ compare_with_pgbench() {
   done
 }
 
+# One round trip of PostgreSQL at a time: the median, as pgbench itself knows only the mean.
+round_trip_of_postgres() {
+  local operation=$1
+  psql -c CHECKPOINT postgres
+  pgbench_for small "$operation" "$USERS_SMALL" 1 1
+  rm -f "$tmp"/transactions.*
+  pgbench_for small "$operation" "$USERS_SMALL" 1 "$SECONDS_PER_PHASE" --log --log-prefix="$tmp/transactions"
+  cut -d ' ' -f 3 "$tmp"/transactions.* | sort -n >"$tmp/micros"
+  record awk -v round="$round" -v operation="$operation" '{ micros[NR] = $1 } END {
+      printf "{\"round\":%d,\"what\":\"postgres_round_trip\",\"operation\":\"%s\",\"p50_us\":%d}\n",
+        round, operation, micros[int((NR + 1) / 2)]
+    }' "$tmp/micros"
+}
+
+# The framework alone: a server that answers 204.
+measure_empty() {
+  local connections
+  for connections in ${CONNECTIONS//,/ }; do
+    "$LOAD/empty" "127.0.0.1:$http_port" >"$tmp/service.log" 2>&1 &
+    service_pid=$!
+    until (: <>"/dev/tcp/127.0.0.1/$http_port") 2>/dev/null; do kill -0 "$service_pid" && sleep 0.02; done
+    offer empty 1 "empty:$connections"
+    stop_service
+  done
+}
+
+# sign_in at a rate at which it should be at ease. Needs what the closed loop reached in this round.
+measure_offered() {
+  local rate
+  rate=$(sed -n "/\"store\":\"small\",\"round\":$round,\"what\":\"phase\",\"operation\":\"sign_in\".*\"connections\":64,\"offered\":false/"'s/.*"per_second":\([0-9]*\).*/\1/p' "$results")
+  if [ -z "$rate" ]; then
+    say 'offered is left out: it needs sign_in on 64 connections'
+    return
+  fi
+  phase small "$USERS_SMALL" "sign_in:64@$((rate * 7 / 10))"
+}
+
+measure_idle() {
+  local store
+  for store in ${STORES//,/ }; do
+    if [ "$store" = large ]; then continue; fi
+    start_service "$store"
+    sleep 1
+    record awk -v store="$store" -v round="$round" '/^VmRSS:/ {
+        printf "{\"store\":\"%s\",\"round\":%d,\"what\":\"idle\",\"server_kb\":%d}\n", store, round, $2
+      }' "/proc/$service_pid/status"
+    stop_service
+  done
+}
+
+measure_start() {
+  local settings
+  mapfile -t settings < <(service_settings sqlite)
+  rm -rf "$tmp/start"
+  mkdir -m 700 "$tmp/start"
+  record env "${settings[@]}" "$LOAD/load" start "$PHONEPASS" --service "127.0.0.1:$http_port" --folder "$tmp/start" \
+    --label "round=$round"
+}
+
 # populate STORE USERS: a database for the service, and a copy for pgbench.
 populate() {
   local settings
@@ -311,6 +380,17 @@ populate() {
   env "${settings[@]}" "$PHONEPASS" migrate >"$tmp/service.log" 2>&1
   run psql "$1" -v users="$2" -v password_hash="$password_hash" -f benches/load/populate.sql
   psql -c "CREATE DATABASE $1_pgbench TEMPLATE $1" postgres
+}
+
+populate_sqlite() {
+  local settings
+  say "$USERS_SMALL users for sqlite"
+  mapfile -t settings < <(service_settings sqlite)
+  awk -v users="$USERS_SMALL" -v hash="$password_hash" 'BEGIN {
+      print "mobile,name,password_hash,created_at"
+      for (i = 0; i < users; i++) printf "%d,%d,\"%s\",2025-06-01\n", 13000000000 + i, 13000000000 + i, i % 4 ? "" : hash
+    }' >"$tmp/users.csv"
+  run env "${settings[@]}" "$PHONEPASS" users import "$tmp/users.csv" >"$tmp/service.log" 2>&1
 }
 
 # --- The order of things -----------------------------------------------------------------------------------------
@@ -366,26 +446,54 @@ webhook_port=$(free_port)
 runs=0
 password_hash=$("$LOAD/load" password-hash)
 
-stores=()
-if [ "$USERS_SMALL" -gt 0 ]; then
-  populate small "$USERS_SMALL"
-  stores+=("small $USERS_SMALL")
-fi
-if [ "$USERS_LARGE" -gt 0 ]; then
-  populate large "$USERS_LARGE"
-  stores+=("large $USERS_LARGE")
-fi
+has_store() {
+  case ",$STORES," in *",$1,"*) return 0 ;; *) return 1 ;; esac
+}
+if [ "$USERS_LARGE" -eq 0 ]; then STORES=$(printf '%s' "$STORES" | tr ',' '\n' | grep -vx large | paste -sd, -); fi
+if has_store small; then populate small "$USERS_SMALL"; fi
+if has_store large; then populate large "$USERS_LARGE"; fi
+if has_store sqlite; then populate_sqlite; fi
 
 for ((round = 1; round <= ROUNDS; round++)); do
-  for store_and_users in "${stores[@]}"; do
-    read -r store users <<<"$store_and_users"
-    for operation in ${EVERYTHING//,/ }; do
+  for store in ${STORES//,/ }; do
+    users=$USERS_SMALL operations=$OPERATIONS
+    if [ "$store" = large ]; then users=$USERS_LARGE operations=$OPERATIONS_LARGE; fi
+    for operation in $operations; do
       wanted "$operation" || continue
       say "round $round of $ROUNDS: $operation on $store"
       for connections in ${CONNECTIONS//,/ }; do
         phase "$store" "$users" "$operation:$connections"
       done
-      if [ -f "benches/load/$operation.sql" ]; then compare_with_pgbench "$store" "$operation" "$users"; fi
+      if [ "$store" != sqlite ] && [ -f "benches/load/$operation.sql" ]; then
+        compare_with_pgbench "$store" "$operation" "$users"
+      fi
     done
   done
+  for bare in $BARE; do
+    wanted "$bare" || continue
+    say "round $round of $ROUNDS: $bare"
+    case $bare in
+      empty) measure_empty ;;
+      offered) if has_store small; then measure_offered; fi ;;
+      mixed) if has_store small; then phase small "$USERS_SMALL" password:16 sign_in:64; fi ;;
+      hash) record "$LOAD/load" hash --seconds "$SECONDS_PER_PHASE" --label "round=$round" ;;
+      round_trips)
+        record "$LOAD/load" redis-round-trip --redis "127.0.0.1:$redis_port" --label "round=$round"
+        if has_store small; then
+          round_trip_of_postgres register
+          round_trip_of_postgres sign_in
+        fi
+        ;;
+      transactions)
+        if has_store sqlite; then
+          record "$LOAD/load" sqlite-transactions --file "$tmp/data/phonepass.db" --users "$USERS_SMALL" \
+            --seconds "$SECONDS_PER_PHASE" --label "round=$round"
+        fi
+        ;;
+      start) measure_start ;;
+      idle) measure_idle ;;
+    esac
+  done
 done
+
+"$LOAD/load" table <"$results"

@@ -6,10 +6,21 @@ mod http;
 mod operations;
 mod phase;
 mod population;
+mod redis;
 mod requests;
+mod results;
+mod sqlite;
+mod start;
+mod table;
+mod targets;
 mod usage;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io::{self, Read},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -19,6 +30,8 @@ use crate::{
     codes::Vendor,
     operations::{Offer, Supplies},
     phase::{Outcome, Report},
+    population::Population,
+    results::Results,
     usage::Processes,
 };
 
@@ -43,6 +56,62 @@ enum Command {
         #[command(flatten)]
         labels: Labels,
     },
+    /// Print how long a script takes in Redis, one at a time
+    RedisRoundTrip {
+        /// Where Redis listens
+        #[arg(long)]
+        redis: SocketAddr,
+        /// How long to measure
+        #[arg(long, default_value = "3")]
+        seconds: f64,
+        #[command(flatten)]
+        labels: Labels,
+    },
+    /// Print how many sign-ins SQLite takes with a transaction for each
+    SqliteTransactions {
+        /// A database that the service has made
+        #[arg(long)]
+        file: PathBuf,
+        /// How long to measure
+        #[arg(long, default_value = "3")]
+        seconds: f64,
+        #[command(flatten)]
+        people: People,
+        #[command(flatten)]
+        labels: Labels,
+    },
+    /// Print how long the service takes to start on SQLite; its settings come from the environment
+    Start {
+        /// The service
+        program: PathBuf,
+        /// Where it will listen
+        #[arg(long)]
+        service: SocketAddr,
+        /// An empty folder
+        #[arg(long)]
+        folder: PathBuf,
+        /// How many times
+        #[arg(long, default_value = "5")]
+        times: u32,
+        #[command(flatten)]
+        labels: Labels,
+    },
+    /// Read lines of JSON, and print the table and the targets
+    Table,
+}
+
+/// Who is there.
+#[derive(clap::Args)]
+struct People {
+    /// Users of the population, with consecutive mobiles
+    #[arg(long, default_value = "20000")]
+    users: u32,
+    /// The first of their mobiles
+    #[arg(long, default_value = "13000000000")]
+    first_mobile: u64,
+    /// Every n-th user has a password
+    #[arg(long, default_value = "4")]
+    password_every: usize,
 }
 
 /// What else the JSON should hold.
@@ -67,15 +136,8 @@ struct Run {
     /// How long to measure
     #[arg(long, default_value = "3")]
     seconds: f64,
-    /// Users of the population, with consecutive mobiles
-    #[arg(long, default_value = "20000")]
-    users: u32,
-    /// The first of their mobiles
-    #[arg(long, default_value = "13000000000")]
-    first_mobile: u64,
-    /// Every n-th user has a password
-    #[arg(long, default_value = "4")]
-    password_every: usize,
+    #[command(flatten)]
+    people: People,
     /// Sessions that take part in refresh, me and check
     #[arg(long, default_value = "1000")]
     sessions: usize,
@@ -97,14 +159,38 @@ fn main() -> io::Result<()> {
             let per_second = hash::per_second(Duration::from_secs_f64(seconds));
             print_line(&labels, json!({"what": "hash", "per_second": tenths(per_second)}));
         }
+        Command::RedisRoundTrip { redis, seconds, labels } => {
+            let micros = redis::round_trips(redis, Duration::from_secs_f64(seconds))?;
+            print_line(&labels, json!({"what": "redis_round_trip", "p50_us": micros.value_at_quantile(0.5)}));
+        }
+        Command::SqliteTransactions { file, seconds, people, labels } => {
+            let users = Population::new(people.first_mobile, people.users, 1);
+            let per_second = sqlite::transactions_per_second(&file, users, Duration::from_secs_f64(seconds));
+            let per_second = per_second.map_err(io::Error::other)?;
+            print_line(&labels, json!({"what": "sqlite_transactions", "per_second": tenths(per_second)}));
+        }
+        Command::Start { program, service, folder, times, labels } => {
+            for time in 0..times {
+                let took = start::start(&program, service, &folder.join(time.to_string()))?;
+                print_line(&labels, json!({"what": "start", "milliseconds": tenths(took.as_secs_f64() * 1e3)}));
+            }
+        }
+        Command::Table => {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text)?;
+            let results = Results::parse(&text).map_err(io::Error::other)?;
+            table::print(&results);
+            println!();
+            targets::print(&results);
+        }
     }
     Ok(())
 }
 
 async fn offer_load(args: Run) -> io::Result<()> {
     let vendor = Vendor::listen(args.webhook, args.service).await?;
-    let supplies =
-        Supplies::new(args.service, vendor, args.first_mobile, args.users, args.password_every, args.sessions);
+    let People { users, first_mobile, password_every } = args.people;
+    let supplies = Supplies::new(args.service, vendor, first_mobile, users, password_every, args.sessions);
     let seconds = Duration::from_secs_f64(args.seconds);
     let report = phase::run(&args.offers, seconds, args.service, &supplies, args.processes).await?;
     for outcome in &report.outcomes {
@@ -126,6 +212,7 @@ fn in_words(report: &Report, outcome: &Outcome) -> Value {
         "operation": outcome.offer.operation.to_string(),
         "beside": beside,
         "connections": outcome.offer.connections,
+        "offered": outcome.offer.rate.is_some(),
         "rate": outcome.offer.rate,
         "seconds": seconds,
         "answered": outcome.answered,

@@ -8,10 +8,9 @@ pub type Mobile = [u8; 11];
 /// What every user of the population has for a password who has one.
 pub const PASSWORD: &str = "four green teapots";
 
-const HEADERS: &str = "Host: 127.0.0.1\r\n\
-    User-Agent: Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) \
-    Version/18.6 Mobile/15E148 Safari/604.1\r\n\
-    Accept: application/json\r\n";
+/// A common browser.
+pub const USER_AGENT: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 \
+    (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
 
 /// Stands for the client's address, as a proxy would name it.
 const ADDRESS: &str = "10.1aa.1bb.1cc";
@@ -19,7 +18,12 @@ const ADDRESS: &str = "10.1aa.1bb.1cc";
 /// A request without a body.
 pub fn plain(method: &str, path: &str, bearer: Option<&str>) -> Vec<u8> {
     let bearer = bearer.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-    format!("{method} {path} HTTP/1.1\r\n{HEADERS}{bearer}\r\n").into_bytes()
+    format!("{}{bearer}\r\n", head(method, path)).into_bytes()
+}
+
+/// The lines that all requests begin with.
+fn head(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {USER_AGENT}\r\nAccept: application/json\r\n")
 }
 
 /// A request with a part of fixed length that differs each time.
@@ -71,8 +75,8 @@ impl WithMobile {
     fn post(path: &str, body: &str) -> Self {
         let length = body.len();
         let bytes = format!(
-            "POST {path} HTTP/1.1\r\n{HEADERS}X-Forwarded-For: {ADDRESS}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{}X-Forwarded-For: {ADDRESS}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
+            head("POST", path)
         )
         .into_bytes();
         let code = body.contains("CCCCCC").then(|| place(&bytes, "CCCCCC"));
