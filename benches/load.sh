@@ -388,9 +388,10 @@ populate_sqlite() {
   mapfile -t settings < <(service_settings sqlite)
   awk -v users="$USERS_SMALL" -v hash="$password_hash" 'BEGIN {
       print "mobile,name,password_hash,created_at"
-      for (i = 0; i < users; i++) printf "%d,%d,\"%s\",2025-06-01\n", 13000000000 + i, 13000000000 + i, i % 4 ? "" : hash
+      for (i = 0; i < users; i++) printf "%.0f,,\"%s\",2025-06-01\n", 13000000000 + i, i % 4 ? "" : hash
     }' >"$tmp/users.csv"
   run env "${settings[@]}" "$PHONEPASS" users import "$tmp/users.csv" >"$tmp/service.log" 2>&1
+  grep -q "imported $USERS_SMALL," "$tmp/service.log" || die 'not all users were imported'
 }
 
 # --- The order of things -----------------------------------------------------------------------------------------
@@ -455,6 +456,7 @@ if has_store large; then populate large "$USERS_LARGE"; fi
 if has_store sqlite; then populate_sqlite; fi
 
 for ((round = 1; round <= ROUNDS; round++)); do
+  say "load of this machine before round $round: $(cut -d ' ' -f 1-3 /proc/loadavg)"
   for store in ${STORES//,/ }; do
     users=$USERS_SMALL operations=$OPERATIONS
     if [ "$store" = large ]; then users=$USERS_LARGE operations=$OPERATIONS_LARGE; fi
