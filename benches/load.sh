@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Measures the service beside the bare parts that it is made of, and prints a table (Markdown) and the targets:
-#   benches/load.sh                                                      everything: about an hour
+#   benches/load.sh                                                                    everything: about 45 minutes
 #   STORES=small ONLY=sign_in,register CONNECTIONS=64 ROUNDS=1 benches/load.sh      a quick look
 # PostgreSQL and Redis are found or installed, started on free ports in a temporary folder, and stopped at the end.
 # Needs Linux: what each process costs is read from /proc.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
 
@@ -26,6 +27,10 @@ OPERATIONS_LARGE='register sign_in refresh me'
 # offered: sign_in at 70 % of what its closed loop with 64 connections reached. mixed: password beside sign_in. empty: a
 # server that does nothing. The others are what the service is made of, or what it takes before any request.
 BARE='empty offered mixed hash round_trips transactions start idle'
+
+for name in PHONEPASS LOAD RESULTS; do
+  case ${!name} in '' | /*) ;; *) printf -v "$name" '%s' "$caller/${!name}" ;; esac
+done
 
 say() { printf '%s\n' "load.sh: $*" >&2; }
 die() { say "$*"; exit 1; }

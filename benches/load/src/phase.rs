@@ -37,6 +37,9 @@ const RUN_UP: Duration = Duration::from_millis(100);
 /// A burst that would be shorter is not worth its codes.
 const SHORTEST: Duration = Duration::from_millis(20);
 
+/// So many bursts in a row that are over before they count show that none will.
+const PATIENCE: u32 = 5;
+
 /// The pause between two looks at the clock when requests are offered at a rate.
 const PACE: Duration = Duration::from_micros(100);
 
@@ -83,11 +86,16 @@ pub async fn run(
     let mut usage = Usage::default();
     refill(&groups, WARM_UP, supplies).await?;
     burst(&mut groups, WARM_UP, Duration::ZERO, processes).await;
+    let mut in_vain = 0;
     while measured + SHORTEST < seconds {
         let rest = seconds - measured;
         refill(&groups, RUN_UP + rest, supplies).await?;
         let (took, used) = burst(&mut groups, RUN_UP, rest, processes).await;
         measured += took;
+        in_vain = if took.is_zero() { in_vain + 1 } else { 0 };
+        if in_vain == PATIENCE {
+            return Err(io::Error::other("codes run out before anything can be measured: take more users"));
+        }
         usage = usage.plus(used);
     }
     let server_memory = processes.server_memory();
@@ -228,7 +236,7 @@ struct Meter {
     offer: Offer,
     /// Since when it counts, if it does.
     begin: Cell<Option<Instant>>,
-    /// Right answers of this burst, whether they count or not.
+    /// Answers of this burst, whether they are right and count or not.
     all: Cell<u64>,
     answered: Cell<u64>,
     errors: RefCell<BTreeMap<u16, u64>>,
@@ -249,9 +257,7 @@ impl Meter {
     }
 
     fn answer(&self, due: Instant, status: u16, right: bool) {
-        if right {
-            self.all.set(self.all.get() + 1);
-        }
+        self.all.set(self.all.get() + 1);
         let counts = |begin| self.offer.rate.is_none() || due >= begin;
         if !self.begin.get().is_some_and(counts) {
             return;

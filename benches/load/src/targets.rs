@@ -99,9 +99,9 @@ fn all(results: &Results) -> Vec<(String, Option<f64>, Bound)> {
     }
     let megabytes = |kilobytes: f64| kilobytes / 1024.0;
     add("memory without load in MB".to_owned(), results.median("server_kb", &alone("idle")).map(megabytes), Most(30.0));
-    for store in ["small", "sqlite"] {
-        let memory = results.median("server_kb", &closed(store, "sign_in", 256)).map(megabytes);
-        add(format!("memory after sign_in on 256 connections in MB, {store}"), memory, Most(100.0));
+    for (store, operation) in [("small", "sign_in"), ("sqlite", "sign_in"), ("small", "password")] {
+        let memory = results.median("server_kb", &closed(store, operation, 256)).map(megabytes);
+        add(format!("memory after {operation} on 256 connections in MB, {store}"), memory, Most(100.0));
     }
     let start = results.median("milliseconds", &alone("start"));
     add("start on SQLite until ready in ms".to_owned(), start, Most(100.0));
