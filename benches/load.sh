@@ -8,6 +8,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
+exec 9>&2       # a signal may come while standard error is redirected
 
 ROUNDS=${ROUNDS:-3}                       # the table has the median
 SECONDS_PER_PHASE=${SECONDS_PER_PHASE:-3} # half a second of warm-up comes before
@@ -65,6 +66,7 @@ stop() {
 
 finish() {
   local status=$?
+  exec 2>&9
   trap '' INT TERM HUP PIPE # a second Ctrl-C must not leave servers behind
   trap - EXIT
   set +e
