@@ -16,7 +16,7 @@ STORES=${STORES:-small,large,sqlite}      # PostgreSQL and Redis with few and wi
 USERS_SMALL=${USERS_SMALL:-20000}
 USERS_LARGE=${USERS_LARGE:-5000000}       # 0 is the same as no large in STORES
 CONNECTIONS=${CONNECTIONS:-1,64,256}
-ONLY=${ONLY:-}                            # of the names in OPERATIONS and BARE, with commas between
+ONLY=${ONLY:-}                            # of the names in OPERATIONS and OTHERS, with commas between
 LOG_LEVEL=${LOG_LEVEL:-info}              # of the service, whose log goes to a file
 PHONEPASS=${PHONEPASS:-}                  # the service; built if it is not given
 LOAD=${LOAD:-}                            # the folder of the programs load and empty; built if it is not given
@@ -25,9 +25,8 @@ RESULTS=${RESULTS:-}                      # a file that gets all results, a line
 # Requests; those of a large population are the ones whose speed depends on it.
 OPERATIONS='register sign_in refresh me check password picture send'
 OPERATIONS_LARGE='register sign_in refresh me'
-# offered: sign_in at 70 % of what its closed loop with 64 connections reached. mixed: password beside sign_in. empty: a
-# server that does nothing. The others are what the service is made of, or what it takes before any request.
-BARE='empty offered mixed hash round_trips transactions start idle'
+# offered: sign_in at 70 % of what its closed loop with 64 connections reached. mixed: password beside sign_in.
+OTHERS='offered mixed start idle'
 
 for name in PHONEPASS LOAD RESULTS; do
   case ${!name} in '' | /*) ;; *) printf -v "$name" '%s' "$caller/${!name}" ;; esac
@@ -333,6 +332,23 @@ round_trip_of_postgres() {
     }' "$tmp/micros"
 }
 
+# What an operation is held against, right after it: this machine may be slower or faster in a minute.
+compare_with_parts() {
+  local by_itself=(--seconds "$SECONDS_PER_PHASE" --label "round=$round")
+  case $1 in
+    small:register | small:sign_in)
+      case ",$CONNECTIONS," in *,1,*) ;; *) return ;; esac
+      round_trip_of_postgres "${1#small:}"
+      record "$LOAD/load" redis-round-trip --redis "127.0.0.1:$redis_port" "${by_itself[@]}"
+      ;;
+    small:me | small:check) measure_empty ;;
+    small:password) record "$LOAD/load" hash "${by_itself[@]}" ;;
+    sqlite:sign_in)
+      record "$LOAD/load" sqlite-transactions --file "$tmp/data/phonepass.db" --users "$USERS_SMALL" "${by_itself[@]}"
+      ;;
+  esac
+}
+
 # The framework alone: a server that answers 204.
 measure_empty() {
   local connections
@@ -476,29 +492,15 @@ for ((round = 1; round <= ROUNDS; round++)); do
       if [ "$store" != sqlite ] && [ -f "benches/load/$operation.sql" ]; then
         compare_with_pgbench "$store" "$operation" "$users"
       fi
+      compare_with_parts "$store:$operation"
     done
   done
-  for bare in $BARE; do
-    wanted "$bare" || continue
-    say "round $round of $ROUNDS: $bare"
-    case $bare in
-      empty) measure_empty ;;
+  for other in $OTHERS; do
+    wanted "$other" || continue
+    say "round $round of $ROUNDS: $other"
+    case $other in
       offered) if has_store small; then measure_offered; fi ;;
       mixed) if has_store small; then phase small "$USERS_SMALL" password:16 sign_in:64; fi ;;
-      hash) record "$LOAD/load" hash --seconds "$SECONDS_PER_PHASE" --label "round=$round" ;;
-      round_trips)
-        record "$LOAD/load" redis-round-trip --redis "127.0.0.1:$redis_port" --label "round=$round"
-        if has_store small; then
-          round_trip_of_postgres register
-          round_trip_of_postgres sign_in
-        fi
-        ;;
-      transactions)
-        if has_store sqlite; then
-          record "$LOAD/load" sqlite-transactions --file "$tmp/data/phonepass.db" --users "$USERS_SMALL" \
-            --seconds "$SECONDS_PER_PHASE" --label "round=$round"
-        fi
-        ;;
       start) measure_start ;;
       idle) measure_idle ;;
     esac

@@ -181,6 +181,8 @@ fn main() -> io::Result<()> {
             let results = Results::parse(&text).map_err(io::Error::other)?;
             table::print(&results);
             println!();
+            table::print_bare(&results);
+            println!();
             targets::print(&results);
         }
     }
@@ -204,7 +206,9 @@ fn in_words(report: &Report, outcome: &Outcome) -> Value {
     let seconds = report.measured.as_secs_f64();
     let alone = report.outcomes.len() == 1 && outcome.answered > 0;
     let micros = |time: Duration| alone.then(|| tenths(time.as_secs_f64() * 1e6 / outcome.answered as f64));
-    let beside: Vec<String> = report.outcomes.iter().map(|other| other.offer.operation.to_string()).collect();
+    let latency = |quantile| (outcome.answered > 0).then(|| outcome.latencies.value_at_quantile(quantile));
+    let others = report.outcomes.iter().filter(|other| !std::ptr::eq(*other, outcome));
+    let beside: Vec<String> = others.map(|other| other.offer.operation.to_string()).collect();
     let errors: Map<String, Value> =
         outcome.errors.iter().map(|(status, count)| (status.to_string(), (*count).into())).collect();
     json!({
@@ -218,10 +222,10 @@ fn in_words(report: &Report, outcome: &Outcome) -> Value {
         "answered": outcome.answered,
         "per_second": tenths(outcome.answered as f64 / seconds),
         "errors": errors,
-        "p50_us": outcome.latencies.value_at_quantile(0.5),
-        "p90_us": outcome.latencies.value_at_quantile(0.9),
-        "p99_us": outcome.latencies.value_at_quantile(0.99),
-        "max_us": outcome.latencies.max(),
+        "p50_us": latency(0.5),
+        "p90_us": latency(0.9),
+        "p99_us": latency(0.99),
+        "max_us": latency(1.0),
         "server_us": micros(report.usage.server),
         "postgres_us": micros(report.usage.postgres),
         "redis_us": micros(report.usage.redis),

@@ -84,8 +84,13 @@ pub async fn run(
     }
     let mut measured = Duration::ZERO;
     let mut usage = Usage::default();
-    refill(&groups, WARM_UP, supplies).await?;
-    burst(&mut groups, WARM_UP, Duration::ZERO, processes).await;
+    let mut warm = Duration::ZERO;
+    while warm < WARM_UP {
+        refill(&groups, WARM_UP - warm, supplies).await?;
+        let start = Instant::now();
+        burst(&mut groups, WARM_UP - warm, Duration::ZERO, processes).await;
+        warm += start.elapsed();
+    }
     let mut in_vain = 0;
     while measured + SHORTEST < seconds {
         let rest = seconds - measured;
@@ -138,8 +143,8 @@ async fn refill(groups: &[Group], time: Duration, supplies: &Supplies) -> io::Re
     Ok(())
 }
 
-/// Offers load for a while, and measures from `run_up` on until `time` is over or codes run out. Returns how long that
-/// was and what it cost.
+/// Offers load, and measures from `run_up` on until `time` is over or codes run out. Returns how long was measured, and
+/// what it cost.
 async fn burst(groups: &mut [Group], run_up: Duration, time: Duration, processes: Processes) -> (Duration, Usage) {
     let exhausted = Rc::new(Notify::new());
     let stop = Rc::new(Cell::new(false));
@@ -165,8 +170,9 @@ async fn burst(groups: &mut [Group], run_up: Duration, time: Duration, processes
         let begin = Instant::now();
         groups.iter().for_each(|group| group.meter.begin.set(Some(begin)));
         let _ = tokio::time::timeout(time, out_of_codes).await;
-        measured = begin.elapsed();
-        groups.iter().filter(|group| group.offer.rate.is_none()).for_each(|group| group.meter.begin.set(None));
+        let end = Instant::now();
+        groups.iter().for_each(|group| group.meter.end.set(Some(end)));
+        measured = end - begin;
         used = usage(processes).await.since(before);
     }
     stop.set(true);
@@ -178,8 +184,10 @@ async fn burst(groups: &mut [Group], run_up: Duration, time: Duration, processes
         let (number, client) = client.expect("no panic");
         groups[number].clients.push(client);
     }
-    // At a rate, what was due in time counts, however late it is answered.
-    groups.iter().for_each(|group| group.meter.begin.set(None));
+    for group in groups.iter() {
+        group.meter.begin.set(None);
+        group.meter.end.set(None);
+    }
     (measured, used)
 }
 
@@ -234,8 +242,9 @@ async fn drive(client: (Connection, Script), meter: Rc<Meter>, signals: Signals)
 struct Meter {
     service: SocketAddr,
     offer: Offer,
-    /// Since when it counts, if it does.
+    /// What counts is between these.
     begin: Cell<Option<Instant>>,
+    end: Cell<Option<Instant>>,
     /// Answers of this burst, whether they are right and count or not.
     all: Cell<u64>,
     answered: Cell<u64>,
@@ -249,6 +258,7 @@ impl Meter {
             service,
             offer,
             begin: Cell::new(None),
+            end: Cell::new(None),
             all: Cell::new(0),
             answered: Cell::new(0),
             errors: RefCell::default(),
@@ -256,18 +266,20 @@ impl Meter {
         }
     }
 
+    /// An answer is counted when it comes in time. It is timed when its request was due in time, however late it comes:
+    /// else slow ones would be missing.
     fn answer(&self, due: Instant, status: u16, right: bool) {
         self.all.set(self.all.get() + 1);
-        let counts = |begin| self.offer.rate.is_none() || due >= begin;
-        if !self.begin.get().is_some_and(counts) {
-            return;
+        let Some(begin) = self.begin.get() else { return };
+        let end = self.end.get();
+        match (end, right) {
+            (None, true) => self.answered.set(self.answered.get() + 1),
+            (None, false) => *self.errors.borrow_mut().entry(status).or_default() += 1,
+            (Some(_), _) => {}
         }
-        if right {
-            self.answered.set(self.answered.get() + 1);
+        if right && due >= begin && end.is_none_or(|end| due < end) {
             let micros = due.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
             self.latencies.borrow_mut().saturating_record(micros);
-        } else {
-            *self.errors.borrow_mut().entry(status).or_default() += 1;
         }
     }
 

@@ -13,7 +13,7 @@ pub const USER_AGENT: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac O
     (KHTML, like Gecko) Version/18.6 Mobile/15E148 Safari/604.1";
 
 /// Stands for the client's address, as a proxy would name it.
-const ADDRESS: &str = "10.1aa.1bb.1cc";
+const ADDRESS: &str = "10.0.1aa.1bb";
 
 /// A request without a body.
 pub fn plain(method: &str, path: &str, bearer: Option<&str>) -> Vec<u8> {
@@ -46,8 +46,8 @@ impl WithPart {
     }
 }
 
-/// A request whose body names a mobile, from an address that goes with the mobile: 127.0.0.1 alone would have counters
-/// that no real client has.
+/// A request whose body names a mobile, from one of 10,000 addresses: what is counted by address would else be counted
+/// for 127.0.0.1 alone, more than any real client comes to.
 pub struct WithMobile {
     bytes: Vec<u8>,
     address: Range<usize>,
@@ -87,7 +87,7 @@ impl WithMobile {
     pub fn with(&mut self, mobile: Mobile) -> &[u8] {
         self.bytes[self.mobile.clone()].copy_from_slice(&mobile);
         let digits = self.address.start + ADDRESS.find('a').expect("it is there");
-        for (part, pair) in mobile[5..].chunks(2).enumerate() {
+        for (part, pair) in mobile[7..].chunks(2).enumerate() {
             self.bytes[digits + 4 * part..][..2].copy_from_slice(pair);
         }
         &self.bytes

@@ -12,28 +12,41 @@ const HEAD: &str = "\
 /// Prints the table in Markdown: medians over the rounds.
 pub fn print(results: &Results) {
     println!("{HEAD}");
-    for store in results.values("store", &[("what", json!("phase"))]) {
-        for operation in results.values("operation", &[("what", json!("phase")), ("store", store.clone())]) {
-            let pgbench = [("what", json!("pgbench")), ("store", store.clone()), ("operation", operation.clone())];
-            let mut about = vec![("what", json!("phase")), ("store", store.clone()), ("operation", operation.clone())];
-            for rate in [false, true] {
-                about.push(("offered", json!(rate)));
+    // Alone in a closed loop, at a rate, and beside others.
+    let kinds = [("phase", false), ("phase", true), ("mixed", false)];
+    for (what, offered) in kinds {
+        let mut about = vec![("what", json!(what)), ("offered", json!(offered))];
+        for store in results.values("store", &about) {
+            about.push(("store", store));
+            for operation in results.values("operation", &about) {
+                about.push(("operation", operation));
                 for connections in results.values("connections", &about) {
                     about.push(("connections", connections));
-                    println!("{}", row(results, &about, &pgbench));
+                    println!("{}", row(results, &about));
                     about.pop();
                 }
                 about.pop();
             }
+            about.pop();
         }
     }
 }
 
-fn row(results: &Results, about: &About<'_>, pgbench: &About<'_>) -> String {
-    let text = |member: &str| match results.about(about).next().map(|line| &line[member]) {
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
-        None => String::new(),
+fn row(results: &Results, about: &About<'_>) -> String {
+    let line = results.about(about).next().unwrap_or(&Value::Null);
+    let text = |member: &str| line[member].as_str().map_or_else(|| line[member].to_string(), str::to_owned);
+    let pgbench =
+        [("what", json!("pgbench")), ("store", line["store"].clone()), ("operation", line["operation"].clone())];
+    let (best, ratio) = match (line["what"].as_str(), line["offered"].as_bool()) {
+        (Some("phase"), Some(false)) => {
+            (results.best("per_second", &pgbench), results.ratio("per_second", about, &pgbench))
+        }
+        _ => (None, None),
+    };
+    let operation = match line["beside"].as_array().and_then(|others| others.first()?.as_str()) {
+        Some(other) => format!("{} beside {other}", text("operation")),
+        None if line["offered"] == true => format!("{} at a rate", text("operation")),
+        None => text("operation"),
     };
     let number = |member: &str, divisor: f64, digits: usize| {
         let median = results.median(member, about);
@@ -41,11 +54,11 @@ fn row(results: &Results, about: &About<'_>, pgbench: &About<'_>) -> String {
     };
     let cells = [
         text("store"),
-        if text("rate") == "null" { text("operation") } else { format!("{} at a rate", text("operation")) },
+        operation,
         text("connections"),
         number("per_second", 1.0, 0),
-        results.best("per_second", pgbench).map_or_else(|| "–".to_owned(), |best| format!("{best:.0}")),
-        results.ratio("per_second", about, pgbench).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
+        best.map_or_else(|| "–".to_owned(), |best| format!("{best:.0}")),
+        ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")),
         number("p50_us", 1000.0, 2),
         number("p90_us", 1000.0, 2),
         number("p99_us", 1000.0, 2),
@@ -67,4 +80,35 @@ fn errors(results: &Results, about: &About<'_>) -> String {
     }
     let words: Vec<String> = sums.into_iter().map(|(status, count)| format!("{status}: {count}")).collect();
     words.join(", ")
+}
+
+/// Prints what the service is made of, and what it takes before any request: medians.
+pub fn print_bare(results: &Results) {
+    println!("| bare | |\n| --- | --: |");
+    let measures = [
+        ("redis_round_trip", "p50_us", "a script in Redis, one at a time: p50 in µs"),
+        ("hash", "per_second", "argon2id hashes a second on all cores"),
+        ("sqlite_transactions", "per_second", "sign-ins a second in SQLite, a transaction each"),
+        ("start", "milliseconds", "start on SQLite until ready in ms"),
+    ];
+    for (what, member, words) in measures {
+        if let Some(median) = results.median(member, &[("what", json!(what))]) {
+            println!("| {words} | {median:.0} |");
+        }
+    }
+    let about = [("what", json!("postgres_round_trip"))];
+    for operation in results.values("operation", &about) {
+        let name = operation.as_str().unwrap_or_default().to_owned();
+        let median = results.median("p50_us", &[about[0].clone(), ("operation", operation)]);
+        println!(
+            "| the statement of {name} in PostgreSQL, one at a time: p50 in µs | {:.0} |",
+            median.unwrap_or_default()
+        );
+    }
+    let about = [("what", json!("idle"))];
+    for store in results.values("store", &about) {
+        let name = store.as_str().unwrap_or_default().to_owned();
+        let median = results.median("server_kb", &[about[0].clone(), ("store", store)]);
+        println!("| memory without load in MB, {name} | {:.0} |", median.unwrap_or_default() / 1024.0);
+    }
 }

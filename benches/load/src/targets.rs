@@ -52,7 +52,7 @@ fn all(results: &Results) -> Vec<(String, Option<f64>, Bound)> {
         let pgbench = [("what", json!("pgbench")), ("store", json!("small")), ("operation", json!(operation))];
         for (connections, least) in [(64, 1.2), (256, 1.5)] {
             let ratio = results.ratio("per_second", &closed("small", operation, connections), &pgbench);
-            add(format!("{operation} to the best of pgbench, {connections} connections"), ratio, Least(least));
+            add(format!("{operation} to the best of pgbench, connections: {connections}"), ratio, Least(least));
         }
     }
     for operation in ["register", "sign_in"] {
@@ -68,15 +68,15 @@ fn all(results: &Results) -> Vec<(String, Option<f64>, Bound)> {
         let empty = closed("empty", "empty", connections);
         for (operation, least) in [("check", 0.8), ("me", 0.5)] {
             let ratio = results.ratio("per_second", &closed("small", operation, connections), &empty);
-            add(format!("{operation} to an empty handler, {connections} connections"), ratio, Least(least));
+            add(format!("{operation} to an empty handler, connections: {connections}"), ratio, Least(least));
         }
     }
     let password = results.ratio("per_second", &closed("small", "password", 64), &alone("hash"));
-    add("password to bare hashes, 64 connections".to_owned(), password, Least(0.95));
+    add("password to bare hashes, connections: 64".to_owned(), password, Least(0.95));
     let beside = results.ratio("per_second", &mixed("password"), &alone("hash"));
-    add("password to bare hashes, while others sign in by code".to_owned(), beside, Least(0.95));
+    add("password to bare hashes, beside sign_in by code".to_owned(), beside, Least(0.95));
     let kept = results.ratio("per_second", &mixed("sign_in"), &closed("small", "sign_in", 64));
-    add("sign_in by code beside passwords to without, 64 connections".to_owned(), kept, Least(0.5));
+    add("sign_in by code beside passwords to without, connections: 64".to_owned(), kept, Least(0.5));
     let p99 = results.median("p99_us", &mixed("sign_in")).map(|micros| micros / 1000.0);
     add("sign_in by code beside passwords: p99 in ms".to_owned(), p99, Most(50.0));
     let pictures = results.median("per_second", &closed("small", "picture", 64));
@@ -90,12 +90,12 @@ fn all(results: &Results) -> Vec<(String, Option<f64>, Bound)> {
     for connections in [64, 256] {
         let sqlite = closed("sqlite", "sign_in", connections);
         let ratio = results.ratio("per_second", &sqlite, &alone("sqlite_transactions"));
-        add(format!("SQLite: sign_in to a transaction each, {connections} connections"), ratio, Least(10.0));
+        add(format!("SQLite: sign_in to a transaction each, connections: {connections}"), ratio, Least(10.0));
     }
     for connections in [64, 256] {
         let small = closed("small", "sign_in", connections);
         let ratio = results.ratio("per_second", &closed("large", "sign_in", connections), &small);
-        add(format!("sign_in with the large population to the small, {connections} connections"), ratio, Least(0.85));
+        add(format!("sign_in with the large population to the small, connections: {connections}"), ratio, Least(0.85));
     }
     let megabytes = |kilobytes: f64| kilobytes / 1024.0;
     add("memory without load in MB".to_owned(), results.median("server_kb", &alone("idle")).map(megabytes), Most(30.0));
