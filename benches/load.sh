@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures the service beside the bare parts that it is made of, and prints a table (Markdown) and the targets:
-#   benches/load.sh                                                                    everything: about 45 minutes
+#   benches/load.sh                                                                    everything: about half an hour
 #   STORES=small ONLY=sign_in,register CONNECTIONS=64 ROUNDS=1 benches/load.sh      a quick look
 # PostgreSQL and Redis are found or installed, started on free ports in a temporary folder, and stopped at the end.
 # Needs Linux: what each process costs is read from /proc.

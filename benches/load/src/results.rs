@@ -35,26 +35,25 @@ impl Results {
         median(self.about(about).filter_map(|line| line[member].as_f64()).collect())
     }
 
-    /// The highest number of each round.
-    fn best_of_rounds(&self, member: &str, about: &About<'_>) -> Vec<f64> {
-        let rounds = self.values("round", about);
-        let best = |round: Value| {
-            let numbers = self.about(about).filter(|line| line["round"] == round);
-            numbers.filter_map(|line| line[member].as_f64()).fold(0.0, f64::max)
-        };
-        rounds.into_iter().map(best).collect()
+    /// The highest number in a round.
+    fn best_of_round(&self, member: &str, about: &About<'_>, round: &Value) -> Option<f64> {
+        let lines = self.about(about).filter(|line| line["round"] == *round);
+        lines.filter_map(|line| line[member].as_f64()).max_by(f64::total_cmp)
     }
 
     /// The median over the rounds of the highest number of each.
     pub fn best(&self, member: &str, about: &About<'_>) -> Option<f64> {
-        median(self.best_of_rounds(member, about))
+        let rounds = self.values("round", about);
+        median(rounds.iter().filter_map(|round| self.best_of_round(member, about, round)).collect())
     }
 
-    /// The median over the rounds of one number's share in another: machines are slower in one round than in another,
-    /// mostly for both.
+    /// The median over the rounds of one number's share in another: a machine that is slow in a round is slow for both.
     pub fn ratio(&self, member: &str, about: &About<'_>, to: &About<'_>) -> Option<f64> {
-        let pairs = self.best_of_rounds(member, about).into_iter().zip(self.best_of_rounds(member, to));
-        median(pairs.map(|(number, other)| number / other).filter(|ratio| ratio.is_finite()).collect())
+        let ratio = |round| {
+            let number = self.best_of_round(member, about, round)?;
+            Some(number / self.best_of_round(member, to, round)?)
+        };
+        median(self.values("round", about).iter().filter_map(ratio).filter(|ratio| ratio.is_finite()).collect())
     }
 }
 

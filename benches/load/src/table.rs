@@ -82,33 +82,29 @@ fn errors(results: &Results, about: &About<'_>) -> String {
     words.join(", ")
 }
 
-/// Prints what the service is made of, and what it takes before any request: medians.
+/// Prints what the service is made of, and what it takes before any request: medians of what was measured.
 pub fn print_bare(results: &Results) {
     println!("| bare | |\n| --- | --: |");
     let measures = [
-        ("redis_round_trip", "p50_us", "a script in Redis, one at a time: p50 in µs"),
-        ("hash", "per_second", "argon2id hashes a second on all cores"),
-        ("sqlite_transactions", "per_second", "sign-ins a second in SQLite, a transaction each"),
-        ("start", "milliseconds", "start on SQLite until ready in ms"),
+        ("redis_round_trip", "p50_us", 1.0, "a script in Redis, one at a time: p50 in µs"),
+        ("postgres_round_trip", "p50_us", 1.0, "the statement in PostgreSQL, one at a time: p50 in µs"),
+        ("hash", "per_second", 1.0, "argon2id hashes a second on all cores"),
+        ("sqlite_transactions", "per_second", 1.0, "sign-ins a second in SQLite, a transaction each"),
+        ("idle", "server_kb", 1024.0, "memory without load in MB"),
+        ("start", "milliseconds", 1.0, "start on SQLite until ready in ms"),
     ];
-    for (what, member, words) in measures {
-        if let Some(median) = results.median(member, &[("what", json!(what))]) {
-            println!("| {words} | {median:.0} |");
+    for (what, member, divisor, words) in measures {
+        // Some are told for each operation or store; the others have no such member.
+        let part = if what == "idle" { "store" } else { "operation" };
+        let mut kinds = results.values(part, &[("what", json!(what))]);
+        if kinds.is_empty() {
+            kinds.push(Value::Null);
         }
-    }
-    let about = [("what", json!("postgres_round_trip"))];
-    for operation in results.values("operation", &about) {
-        let name = operation.as_str().unwrap_or_default().to_owned();
-        let median = results.median("p50_us", &[about[0].clone(), ("operation", operation)]);
-        println!(
-            "| the statement of {name} in PostgreSQL, one at a time: p50 in µs | {:.0} |",
-            median.unwrap_or_default()
-        );
-    }
-    let about = [("what", json!("idle"))];
-    for store in results.values("store", &about) {
-        let name = store.as_str().unwrap_or_default().to_owned();
-        let median = results.median("server_kb", &[about[0].clone(), ("store", store)]);
-        println!("| memory without load in MB, {name} | {:.0} |", median.unwrap_or_default() / 1024.0);
+        for kind in kinds {
+            let name = kind.as_str().map_or_else(String::new, |kind| format!("{kind}: "));
+            if let Some(median) = results.median(member, &[("what", json!(what)), (part, kind)]) {
+                println!("| {name}{words} | {:.0} |", median / divisor);
+            }
+        }
     }
 }
