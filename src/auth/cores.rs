@@ -1,18 +1,30 @@
 //! Where does work go that keeps a core busy for milliseconds? Never on the async threads, never on all cores twice.
 
-use std::{num::NonZero, sync::Arc};
+use std::{
+    num::NonZero,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
 
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::error::Error;
 use crate::store::StoreError;
 
-/// Runs one kind of work on blocking threads: on so many cores, with so much waiting as is worth it.
+/// The least that may wait, however few cores there are.
+const MIN_QUEUE: usize = 256;
+
+/// Runs one kind of work on threads of its own, with so much waiting as is worth it. The same few threads for good: what
+/// they have freed they use again, where many would each keep the memory of a hash.
 pub struct Cores {
     name: &'static str,
-    running: Arc<Semaphore>,
-    places: Semaphore,
+    queue: SyncSender<Job>,
 }
+
+type Job = Box<dyn FnOnce() + Send>;
 
 impl Cores {
     /// On every core, for work that is done in a millisecond. So many may wait for each; the next one is turned away.
@@ -26,29 +38,44 @@ impl Cores {
     }
 
     fn new(name: &'static str, cores: usize, queue_per_core: usize) -> Self {
-        Self {
-            name,
-            running: Arc::new(Semaphore::new(cores)),
-            places: Semaphore::new((cores * (1 + queue_per_core)).max(256)),
+        let (queue, jobs) = sync_channel((cores * queue_per_core).max(MIN_QUEUE));
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..cores {
+            let jobs = Arc::clone(&jobs);
+            let thread = thread::Builder::new().name(name.to_owned());
+            thread.spawn(move || work(&jobs)).expect("the system has room for a thread of each core");
         }
+        Self { name, queue }
     }
 
-    /// Runs the work when its turn comes.
+    /// Runs the work when its turn comes, unless the caller has gone away by then.
     ///
     /// # Errors
     /// [`Error::Unavailable`] at once when too many wait already.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let _place = self.places.try_acquire().map_err(|_| StoreError::new(self.name, "too many at once"))?;
-        let core = self.running.clone().acquire_owned().await.map_err(|error| Error::Internal(error.to_string()))?;
-        let done = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also when nobody waits for it any more.
-            let _core = core;
-            work()
-        });
-        done.await.map_err(|error| Error::Internal(error.to_string()))
+        let (answer, answered) = oneshot::channel();
+        let job = move || {
+            if !answer.is_closed() {
+                // Whoever has gone away meanwhile needs no answer.
+                let _ = answer.send(work());
+            }
+        };
+        self.queue.try_send(Box::new(job)).map_err(|_| StoreError::new(self.name, "too many at once"))?;
+        answered.await.map_err(|_| Error::Internal(format!("{}: a panic", self.name)))
+    }
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = jobs.lock().expect("no panic while the queue is held").recv();
+        // When nobody can ask any more, there is nothing left to do.
+        let Ok(job) = job else { break };
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+            tracing::error!("work on a core ended in a panic");
+        }
     }
 }
 
 fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZero::get)
+    thread::available_parallelism().map_or(1, NonZero::get)
 }

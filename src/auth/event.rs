@@ -71,13 +71,10 @@ pub struct Subject<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// The target of every line about an event.
-pub const TARGET: &str = "phonepass::event";
-
-/// Writes an event to the log, in one line.
+/// Writes an event to the log, in one line with the target `phonepass::event`.
 pub fn record(event: Event, origin: &Origin, subject: Subject<'_>) {
     tracing::info!(
-        target: TARGET,
+        target: "phonepass::event",
         event = event.as_str(),
         reason = subject.reason,
         user_id = subject.user_id.map(tracing::field::display),

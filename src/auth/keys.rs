@@ -112,6 +112,9 @@ pub enum SigningError {
     Key(#[from] Unspecified),
 }
 
+/// About the length of a token, so that none is copied while it grows.
+const TOKEN_LENGTH: usize = 1024;
+
 type PemReader = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
 
 /// One key with the one algorithm that it may be used with (RFC 8725, 3.1).
@@ -148,7 +151,7 @@ impl Key {
         let mut header = Header::new(algorithm.jwt());
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(kid.clone());
-        let header = base64_json(&header).ok()?;
+        let header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).ok()?);
         let signer = Signer::new(algorithm, &encoding)?;
         let key = Self { kid, algorithm, header, signer, decoding, public };
         let signature = URL_SAFE_NO_PAD.encode(key.signer.sign(b"trial").ok()?);
@@ -180,11 +183,16 @@ impl Key {
 
     /// Signs claims as an access token (RFC 9068).
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, SigningError> {
-        let mut token = format!("{}.{}", self.header, base64_json(claims)?);
-        let signature = self.signer.sign(token.as_bytes())?;
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Ok(token)
+        let mut json = Vec::with_capacity(TOKEN_LENGTH);
+        serde_json::to_writer(&mut json, claims)?;
+        let mut token = Vec::with_capacity(TOKEN_LENGTH);
+        token.extend_from_slice(self.header.as_bytes());
+        token.push(b'.');
+        push_base64(&mut token, &json);
+        let signature = self.signer.sign(&token)?;
+        token.push(b'.');
+        push_base64(&mut token, &signature);
+        Ok(String::from_utf8(token).expect("base64 is ASCII"))
     }
 
     /// Does this signature (base64url) go with this message?
@@ -193,8 +201,11 @@ impl Key {
     }
 }
 
-fn base64_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(value)?))
+/// Appends base64url, without a detour by a text of its own.
+fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
+    let start = text.len();
+    text.resize(start + (bytes.len() * 4).div_ceil(3), 0);
+    URL_SAFE_NO_PAD.encode_slice(bytes, &mut text[start..]).expect("there is as much room as is needed");
 }
 
 /// A P-256 private key in PKCS#8: the first derived candidate that is a valid scalar, which is all but always the first.

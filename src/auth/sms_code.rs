@@ -364,8 +364,9 @@ impl SmsCodes {
 
     /// What is kept of a code: keyed, and bound to mobile and purpose (ASVS 6.5.2, 6.6.2).
     fn digest(&self, slot: &CodeSlot, code: &str) -> String {
-        let bound = format!("{}:{}:{code}", slot.purpose.as_str(), slot.mobile.as_str());
-        hex(&self.mac.clone().chain_update(bound).finalize().into_bytes())
+        let bound = [slot.purpose.as_str(), ":", slot.mobile.as_str(), ":", code];
+        let mac = bound.into_iter().fold(self.mac.clone(), |mac, part| mac.chain_update(part));
+        hex(&mac.finalize().into_bytes())
     }
 }
 

@@ -1,7 +1,7 @@
 //! When does a line of the log reach standard error?
 //!
-//! A line for each request is a system call for each request. Lines about requests therefore wait for a moment and go
-//! out together; security events and whatever needs attention go out at once, after those that wait.
+//! A line for each request is a system call for each request. Lines therefore wait for a moment and go out together;
+//! what needs attention goes out at once, after those that wait.
 
 use std::{
     io::{self, Write},
@@ -12,8 +12,6 @@ use std::{
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
-
-use crate::auth::event;
 
 /// How long a line may wait.
 const WAIT: Duration = Duration::from_millis(10);
@@ -69,7 +67,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        Line { lines: self, at_once: *metadata.level() <= Level::WARN || metadata.target() == event::TARGET }
+        Line { lines: self, at_once: *metadata.level() <= Level::WARN }
     }
 }
 
