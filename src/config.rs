@@ -145,7 +145,7 @@ pub struct Config {
     pub database_url: Option<String>,
 
     /// Connections to the database
-    #[arg(long, env, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, env, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_max_connections: u32,
 
     /// redis:, rediss:, redis-cluster:, rediss-cluster:, redis-sentinel: or rediss-sentinel: URL

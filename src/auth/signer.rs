@@ -19,7 +19,7 @@ pub enum Signer {
     /// RS256.
     Rsa(RsaKeyPair),
     /// HS256.
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
 }
 
 impl Signer {
@@ -30,7 +30,7 @@ impl Signer {
             Algorithm::Es256 => Self::Ecdsa(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key).ok()?),
             Algorithm::EdDsa => Self::Eddsa(Ed25519KeyPair::from_pkcs8(key).ok()?),
             Algorithm::Rs256 => Self::Rsa(RsaKeyPair::from_der(key).ok()?),
-            Algorithm::Hs256 => Self::Hmac(hmac::Key::new(hmac::HMAC_SHA256, key)),
+            Algorithm::Hs256 => Self::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, key))),
         })
     }
 

@@ -123,24 +123,32 @@ impl<B: Batch> Coalescer<B> {
 async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, subjects: Arc<Mutex<Subjects>>) {
     let mut running = FuturesUnordered::new();
     let mut overdue = Instant::now();
-    let mut taken = Vec::new();
+    let mut next = Vec::new();
     loop {
         let may_start = running.is_empty() || (running.len() < AT_ONCE && overdue <= Instant::now());
+        if may_start && !next.is_empty() {
+            while next.len() < BATCH
+                && let Ok(waiting) = calls.try_recv()
+            {
+                next.push(waiting);
+            }
+            leave(&subjects, &next);
+            next.retain(|waiting| !waiting.answer.is_closed() && !B::is_abandoned(&waiting.call));
+            if !next.is_empty() {
+                running.push(run(batch.clone(), std::mem::take(&mut next)));
+                overdue = Instant::now() + PATIENCE;
+            }
+            continue;
+        }
         tokio::select! {
             biased;
             Some(()) = running.next() => {}
-            count = calls.recv_many(&mut taken, BATCH), if may_start => {
-                if count == 0 {
-                    break;
-                }
-                leave(&subjects, &taken);
-                taken.retain(|waiting| !waiting.answer.is_closed() && !B::is_abandoned(&waiting.call));
-                if !taken.is_empty() {
-                    running.push(run(batch.clone(), std::mem::take(&mut taken)));
-                    overdue = Instant::now() + PATIENCE;
-                }
-            }
-            () = sleep_until(overdue), if !may_start && running.len() < AT_ONCE => {}
+            // While a batch is under way, the first who waits is all that this has to know of.
+            first = calls.recv(), if next.is_empty() => match first {
+                Some(first) => next.push(first),
+                None => break,
+            },
+            () = sleep_until(overdue), if !next.is_empty() && running.len() < AT_ONCE => {}
         }
     }
     while running.next().await.is_some() {}

@@ -44,7 +44,7 @@ async fn everything_wrong_is_told_at_once_with_what_is_accepted() {
         ("TRUSTED_PROXIES", "10.0.0.0/8,everyone", "10.0.0.0/8,everyone", "address"),
         ("CORS_ORIGINS", "https://a.example.com/path", "https://a.example.com/path", "https://"),
         ("DATABASE_URL", "mysql://root:hunter2@x", "(hidden)", "postgres:"),
-        ("DATABASE_MAX_CONNECTIONS", "0", "0", "1..=1000"),
+        ("DATABASE_MAX_CONNECTIONS", "1", "1", "2..=1000"),
         ("REDIS_URL", "memcached://:hunter2@x", "(hidden)", "redis:"),
         ("SECRET_KEY", "oops-secret", "(hidden)", "32 bytes in base64"),
         ("JWT_ALG", "none", "none", "ES256, EdDSA, RS256, HS256"),

@@ -183,7 +183,8 @@ async fn one_noisy_subject_leaves_room_for_the_others() {
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_once() {
     let (harness, mut answers) = (Harness::new(), JoinSet::new());
-    let calls = 1 + u32::try_from(QUEUE).unwrap();
+    // One under way, and one that is the next for sure.
+    let calls = 2 + u32::try_from(QUEUE).unwrap();
     for number in 0..calls {
         harness.send(&mut answers, echo(number)).await;
     }

@@ -3,9 +3,9 @@
 //! Each is planned once and for all, so none may depend on how large a table was then: rows are found through an index
 //! on whatever a batch names (`= ANY`), and the sequential scans of a young table are switched off.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +13,9 @@ use super::{
         RefusedRotation, Rotation, STATEMENT_TIMEOUT,
         batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, subject_of, users_of, users_with},
     },
-    STORE, end_session, session_from, user_from,
+    STORE,
+    connections::Connections,
+    end_session, session_from, user_from,
 };
 use crate::{
     model::user::{User, UserStatus},
@@ -21,7 +23,7 @@ use crate::{
 };
 
 /// Signs users in. Takes their rows in the order of their mobiles: two instances cannot wait for each other.
-pub struct SignIns(pub PgPool);
+pub struct SignIns(pub Arc<Connections>);
 
 impl Batch for SignIns {
     type Call = SignIn;
@@ -41,6 +43,7 @@ impl Batch for SignIns {
 
 impl SignIns {
     async fn sign_in(&self, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
+        let mut turn = self.0.take().await?;
         let rows = sqlx::query(
             "WITH asked AS (
                  SELECT * FROM unnest(
@@ -71,14 +74,15 @@ impl SignIns {
         .bind(column(calls, |call| call.session.expires_at))
         .bind(column(calls, |call| call.session.origin.ip.map(|ip| ip.to_string())))
         .bind(column(calls, |call| call.session.origin.user_agent.as_deref()))
-        .fetch_all(&self.0)
+        .fetch_all(&mut *turn.connection)
         .await?;
+        turn.give_back();
         users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
     }
 }
 
 /// Looks users up by id.
-pub struct LookUps(pub PgPool);
+pub struct LookUps(pub Arc<Connections>);
 
 impl Batch for LookUps {
     type Call = Uuid;
@@ -99,12 +103,15 @@ impl Batch for LookUps {
 impl LookUps {
     async fn users(&self, ids: &[Uuid]) -> sqlx::Result<Vec<Option<User>>> {
         let query = sqlx::query("SELECT * FROM users WHERE id = ANY($1) AND mobile IS NOT NULL").bind(ids);
-        Ok(users_with(ids, query.fetch_all(&self.0).await?.iter().map(user_from).collect::<sqlx::Result<_>>()?))
+        let mut turn = self.0.take().await?;
+        let rows = query.fetch_all(&mut *turn.connection).await?;
+        turn.give_back();
+        Ok(users_with(ids, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?))
     }
 }
 
 /// Rotates refresh tokens.
-pub struct Refreshes(pub PgPool);
+pub struct Refreshes(pub Arc<Connections>);
 
 impl Batch for Refreshes {
     type Call = Refresh;
@@ -124,16 +131,19 @@ impl Batch for Refreshes {
 
 impl Refreshes {
     async fn rotate_all(&self, calls: &[Refresh]) -> sqlx::Result<Vec<Rotation>> {
+        let mut turn = self.0.take().await?;
         let mut rotations = Rotations::new();
         for round in rounds(calls) {
-            self.rotate(&round, &mut rotations).await?;
+            rotate(&mut turn.connection, &round, &mut rotations).await?;
         }
+        turn.give_back();
         Ok(answers(calls, &rotations))
     }
+}
 
-    async fn rotate(&self, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
-        let rows = sqlx::query(
-            "UPDATE sessions s
+async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
+    let rows = sqlx::query(
+        "UPDATE sessions s
              SET refresh_counter = asked.presented + 1,
                  refreshed_at = asked.now,
                  expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
@@ -143,52 +153,51 @@ impl Refreshes {
                AND s.refresh_counter - asked.presented IN (0, 1)
                AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
              RETURNING s.*, asked.presented",
-        )
-        .bind(column(round, |call| call.session_id))
-        .bind(column(round, |call| call.presented.cast_signed()))
-        .bind(column(round, |call| call.now))
-        .bind(column(round, |call| call.lifetime.sliding))
-        .bind(column(round, |call| call.lifetime.absolute))
-        .fetch_all(&self.0)
-        .await?;
-        for row in &rows {
-            let presented = row.try_get::<i32, _>("presented")?.cast_unsigned();
-            let session = session_from(row)?;
-            rotations.insert((session.id, presented), Rotation::Rotated(session));
-        }
-        let refused: Vec<_> = round.iter().filter(|call| !rotations.contains_key(&call.token())).collect();
-        if refused.is_empty() { Ok(()) } else { self.refuse(&refused, rotations).await }
+    )
+    .bind(column(round, |call| call.session_id))
+    .bind(column(round, |call| call.presented.cast_signed()))
+    .bind(column(round, |call| call.now))
+    .bind(column(round, |call| call.lifetime.sliding))
+    .bind(column(round, |call| call.lifetime.absolute))
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &rows {
+        let presented = row.try_get::<i32, _>("presented")?.cast_unsigned();
+        let session = session_from(row)?;
+        rotations.insert((session.id, presented), Rotation::Rotated(session));
     }
+    let refused: Vec<_> = round.iter().filter(|call| !rotations.contains_key(&call.token())).collect();
+    if refused.is_empty() { Ok(()) } else { refuse(connection, &refused, rotations).await }
+}
 
-    /// Finds out why some were refused, and ends the sessions whose token was used up long ago.
-    async fn refuse(&self, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
-        let rows = sqlx::query(
-            "SELECT s.id, s.user_id, (SELECT u.status FROM users u WHERE u.id = s.user_id) AS status,
+/// Finds out why some were refused, and ends the sessions whose token was used up long ago.
+async fn refuse(connection: &mut PgConnection, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
+    let rows = sqlx::query(
+        "SELECT s.id, s.user_id, (SELECT u.status FROM users u WHERE u.id = s.user_id) AS status,
                     s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
              FROM sessions s
              WHERE s.id = ANY($1)",
-        )
-        .bind(column(refused, |call| call.session_id))
-        .fetch_all(&self.0)
-        .await?;
-        for row in &rows {
-            let id: Uuid = row.try_get("id")?;
-            let Some(call) = refused.iter().find(|call| call.session_id == id) else { continue };
-            let reason = RefusedRotation {
-                user_id: row.try_get("user_id")?,
-                status: UserStatus::from_column(row.try_get("status")?),
-                ended: row.try_get("ended")?,
-                expires_at: row.try_get("expires_at")?,
-                refresh_counter: row.try_get::<i32, _>("refresh_counter")?.cast_unsigned(),
-            }
-            .reason(call.presented, call.now);
-            if let Rotation::Reused(user_id) = reason {
-                end_session(&self.0, user_id, id, call.now).await?;
-            }
-            rotations.insert(call.token(), reason);
+    )
+    .bind(column(refused, |call| call.session_id))
+    .fetch_all(&mut *connection)
+    .await?;
+    for row in &rows {
+        let id: Uuid = row.try_get("id")?;
+        let Some(call) = refused.iter().find(|call| call.session_id == id) else { continue };
+        let reason = RefusedRotation {
+            user_id: row.try_get("user_id")?,
+            status: UserStatus::from_column(row.try_get("status")?),
+            ended: row.try_get("ended")?,
+            expires_at: row.try_get("expires_at")?,
+            refresh_counter: row.try_get::<i32, _>("refresh_counter")?.cast_unsigned(),
         }
-        Ok(())
+        .reason(call.presented, call.now);
+        if let Rotation::Reused(user_id) = reason {
+            end_session(&mut *connection, user_id, id, call.now).await?;
+        }
+        rotations.insert(call.token(), reason);
     }
+    Ok(())
 }
 
 /// One value of each call.

@@ -3,7 +3,10 @@
 mod accounts;
 mod administration;
 mod batches;
+mod connections;
 mod sessions;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,6 +17,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use batches::{LookUps, Refreshes, SignIns};
+use connections::Connections;
 
 use super::{CONNECT_TIMEOUT, STATEMENT_TIMEOUT, UserStore, bounded};
 use crate::{
@@ -54,8 +58,7 @@ impl Postgres {
             .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()), ("jit", "off")]);
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
         let pool = pool(options.clone(), (max_connections - of_batches).max(1));
-        // With one connection in all, they share it.
-        let batches = if of_batches == max_connections { pool.clone() } else { pool_of_batches(options, of_batches) };
+        let batches = Arc::new(Connections::new(pool_of_batches(options, of_batches)));
         Ok(Self {
             pool,
             sign_ins: Coalescer::new(SignIns(batches.clone())),

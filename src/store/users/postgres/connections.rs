@@ -1,0 +1,74 @@
+//! Which connections do batches use?
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
+
+use sqlx::{Connection, PgPool, Postgres, pool::PoolConnection};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::REST;
+
+/// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
+/// much as a small batch.
+pub struct Connections {
+    pool: PgPool,
+    idle: Mutex<Vec<Idle>>,
+    /// As many as the pool has connections.
+    turns: Semaphore,
+}
+
+struct Idle {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
+}
+
+/// A connection for one batch.
+pub struct Turn<'a> {
+    /// The connection.
+    pub connection: PoolConnection<Postgres>,
+    connections: &'a Connections,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Connections {
+    /// Takes all connections of a pool.
+    pub fn new(pool: PgPool) -> Self {
+        let turns = Semaphore::new(pool.options().get_max_connections() as usize);
+        Self { pool, idle: Mutex::default(), turns }
+    }
+
+    /// A connection that works, as far as anybody knows.
+    pub async fn take(&self) -> sqlx::Result<Turn<'_>> {
+        let permit = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let connection = match self.rested().await {
+            Some(connection) => connection,
+            None => self.pool.acquire().await?,
+        };
+        Ok(Turn { connection, connections: self, _permit: permit })
+    }
+
+    async fn rested(&self) -> Option<PoolConnection<Postgres>> {
+        loop {
+            let Idle { mut connection, since } = self.locked().pop()?;
+            // The server may have been restarted meanwhile.
+            if since.elapsed() < REST || connection.ping().await.is_ok() {
+                return Some(connection);
+            }
+            drop(connection.detach());
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().expect("no panic while the connections are held")
+    }
+}
+
+impl Turn<'_> {
+    /// Keeps the connection for the next batch. Without it (after an error, or in the middle of a statement) the pool
+    /// looks after it.
+    pub fn give_back(self) {
+        self.connections.locked().push(Idle { connection: self.connection, since: Instant::now() });
+    }
+}
