@@ -3,7 +3,7 @@
 //! A transaction costs a write to the disk, whatever is in it. Rows come as one JSON text each way of a statement, ids in
 //! it as hexadecimal digits.
 
-use std::time::Duration;
+use std::{collections::hash_map::Entry, time::Duration};
 
 use serde_json::json;
 use sqlx::{Row, SqliteConnection, SqlitePool};
@@ -172,8 +172,8 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
         rotations.insert((session.id, session.refresh_counter - 1), Rotation::Rotated(session));
     }
     for call in round {
-        if !rotations.contains_key(&call.token()) {
-            rotations.insert(call.token(), refuse(connection, call).await?);
+        if let Entry::Vacant(refused) = rotations.entry(call.token()) {
+            refused.insert(refuse(connection, call).await?);
         }
     }
     Ok(())

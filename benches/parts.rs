@@ -1,0 +1,260 @@
+//! How long do the parts of a request take? `cargo bench`; with `DATABASE_URL` and `REDIS_URL` those stores, too.
+//!
+//! What a whole service serves is measured by `benches/load.sh`.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on fails")]
+
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::Utc;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::future::join_all;
+use phonepass::{
+    auth::{
+        access_token::{AccessTokens, Verified},
+        keys::{self, Algorithm, Keys},
+        master_key::MasterKey,
+        picture,
+        refresh_token::RefreshTokens,
+        revocation::Revocations,
+    },
+    clock::Clock,
+    model::{
+        mobile::Mobile,
+        origin::{Origin, Presence},
+        purpose::Purpose,
+        session::{Lifetime, NewSession, Session, SignInMethod},
+    },
+    store::{
+        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Tally},
+        users::{self, NewUser, UserStore},
+    },
+};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+/// What goes to a store at the same time.
+const TOGETHER: [usize; 3] = [1, 64, 256];
+
+fn runtime() -> Runtime {
+    Runtime::new().unwrap()
+}
+
+fn new_session() -> NewSession {
+    let now = Utc::now();
+    NewSession {
+        id: Uuid::now_v7(),
+        method: SignInMethod::Sms,
+        created_at: now,
+        expires_at: now + chrono::Duration::days(14),
+        origin: Arc::new(Origin {
+            ip: Some("192.0.2.1".parse().unwrap()),
+            user_agent: Some("Example/1.0 (Android 16)".to_owned()),
+            ..Origin::default()
+        }),
+    }
+}
+
+fn session() -> Session {
+    new_session().opened_for(Uuid::now_v7())
+}
+
+/// Another one each time.
+fn next_mobile() -> Mobile {
+    static NEXT: AtomicU64 = AtomicU64::new(13_000_000_000);
+    Mobile::parse(&NEXT.fetch_add(1, Ordering::Relaxed).to_string()).unwrap()
+}
+
+struct Tokens {
+    runtime: Runtime,
+    folder: TempDir,
+    master: MasterKey,
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        keys::generate(Algorithm::Rs256, folder.path(), Utc::now()).unwrap();
+        Self { runtime: runtime(), folder, master: MasterKey::from_base64(&MasterKey::generate()).unwrap() }
+    }
+
+    fn keys(&self, algorithm: Algorithm) -> Arc<Keys> {
+        Arc::new(Keys::load(algorithm, self.folder.path(), &self.master).unwrap())
+    }
+
+    /// With an empty memory.
+    fn access_tokens(&self, keys: Arc<Keys>, revocations: Arc<Revocations>) -> AccessTokens {
+        AccessTokens {
+            keys,
+            issuer: "https://id.example".to_owned(),
+            audience: "phonepass".to_owned(),
+            ttl: chrono::Duration::hours(1),
+            clock: Clock::system(),
+            revocations,
+            verified: Verified::default(),
+        }
+    }
+
+    fn revocations(&self) -> Arc<Revocations> {
+        let users = self.runtime.block_on(users::connect("sqlite::memory:", 2)).unwrap();
+        Arc::new(Revocations::new(users, Clock::system(), chrono::Duration::hours(1)))
+    }
+}
+
+fn tokens(criterion: &mut Criterion) {
+    let tokens = Tokens::new();
+    let revocations = tokens.revocations();
+    let mut group = criterion.benchmark_group("access token");
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Hs256] {
+        let keys = tokens.keys(algorithm);
+        let (service, session) = (tokens.access_tokens(keys.clone(), revocations.clone()), session());
+        let token = service.issue(&session).unwrap();
+        group.bench_function(format!("sign {algorithm}"), |bencher| {
+            bencher.iter(|| service.issue(black_box(&session)).unwrap());
+        });
+        group.bench_function(format!("verify {algorithm}"), |bencher| {
+            let forgetful = || tokens.access_tokens(keys.clone(), revocations.clone());
+            bencher.iter_batched(
+                forgetful,
+                |service| service.verify(black_box(&token)).unwrap(),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function(format!("verify {algorithm} again"), |bencher| {
+            bencher.iter(|| service.verify(black_box(&token)).unwrap());
+        });
+    }
+    group.finish();
+
+    let refresh_tokens = RefreshTokens::new(&tokens.master);
+    let token = refresh_tokens.issue(Uuid::now_v7(), 7);
+    criterion.bench_function("refresh token: read", |bencher| {
+        bencher.iter(|| refresh_tokens.read(black_box(&token)).unwrap());
+    });
+}
+
+fn values(criterion: &mut Criterion) {
+    criterion.bench_function("mobile: parse", |bencher| {
+        bencher.iter(|| Mobile::parse(black_box("+86 138-0013-8000")).unwrap());
+    });
+    criterion.bench_function("picture: draw", |bencher| bencher.iter(|| picture::draw(black_box("AC3K"))));
+}
+
+fn user_stores(criterion: &mut Criterion) {
+    let (runtime, folder) = (runtime(), tempfile::tempdir().unwrap());
+    let mut urls = vec![format!("sqlite://{}/bench.db", folder.path().display())];
+    urls.extend(std::env::var("DATABASE_URL").ok());
+    for url in urls {
+        let users = runtime.block_on(users::connect(&url, 12)).unwrap();
+        runtime.block_on(users.migrate()).unwrap();
+        for together in TOGETHER {
+            user_store(criterion, &runtime, users.as_ref(), together);
+        }
+    }
+}
+
+fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStore, together: usize) {
+    let mut group = criterion.benchmark_group(format!("{}, {together} together", users.name()));
+    group.throughput(Throughput::Elements(together as u64));
+    let sign_in = || async {
+        let user = NewUser { id: Uuid::now_v7(), mobile: next_mobile(), password_hash: None };
+        let session = new_session();
+        (users.sign_in(&user, &session).await.unwrap().id, session.id)
+    };
+    group.bench_function("sign in", |bencher| {
+        bencher.iter(|| runtime.block_on(join_all((0..together).map(|_| sign_in()))));
+    });
+    let known = runtime.block_on(join_all((0..together).map(|_| sign_in())));
+    group.bench_function("look up", |bencher| {
+        bencher.iter(|| runtime.block_on(join_all(known.iter().map(|(id, _)| users.user(*id)))));
+    });
+    let lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
+    let mut counter = 0;
+    group.bench_function("refresh", |bencher| {
+        bencher.iter(|| {
+            let now = Utc::now();
+            let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, now, lifetime));
+            runtime.block_on(join_all(rotations));
+            counter += 1;
+        });
+    });
+    group.finish();
+}
+
+fn ephemeral_stores(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let mut urls = vec![None];
+    urls.extend(std::env::var("REDIS_URL").ok().map(Some));
+    for url in urls {
+        let store = ephemeral::connect(url.as_deref(), "bench:", Clock::system());
+        let codes = runtime.block_on(store).unwrap();
+        for together in TOGETHER {
+            ephemeral_store(criterion, &runtime, codes.as_ref(), together);
+        }
+    }
+}
+
+fn ephemeral_store(criterion: &mut Criterion, runtime: &Runtime, codes: &dyn EphemeralStore, together: usize) {
+    let mut group = criterion.benchmark_group(format!("{}, {together} together", codes.name()));
+    group.throughput(Throughput::Elements(together as u64));
+    let slots = || -> Vec<_> {
+        let slots: Vec<_> =
+            (0..together).map(|_| CodeSlot { mobile: next_mobile(), purpose: Purpose::Login }).collect();
+        let code = PendingCode { digest: "right".to_owned(), tries_left: 5, ttl: Duration::from_secs(60) };
+        runtime.block_on(join_all(slots.iter().map(|slot| codes.issue_code(slot, Some(&code), &NOTHING, true))));
+        slots
+    };
+    static NOTHING: std::sync::LazyLock<Tally> = std::sync::LazyLock::new(|| tally(Vec::new()));
+    group.bench_function("redeem", |bencher| {
+        bencher.iter_batched(
+            slots,
+            |slots| {
+                let redeemed = runtime.block_on(join_all(slots.iter().map(|slot| redeem(codes, slot))));
+                assert!(redeemed.iter().all(|redemption| matches!(redemption, Redemption::Accepted(_))));
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
+    let mobile = slot.mobile.as_str();
+    let here = Counter { part: Some("192.0.2.1".to_owned()), ..counter("wrong_codes", mobile) };
+    let attempt = Attempt {
+        slot,
+        digest: "right",
+        fixed: None,
+        guess: &tally(vec![here, counter("wrong_codes", mobile)]),
+        unredeemed: &counter("sms_unredeemed", mobile),
+        replay: None,
+        presence: &Presence::default(),
+    };
+    codes.redeem_code(&attempt).await.unwrap()
+}
+
+fn tally(counters: Vec<Counter>) -> Tally {
+    Tally { id: Uuid::now_v7().to_string(), at: Utc::now(), counters }
+}
+
+fn counter(name: &'static str, subject: &str) -> Counter {
+    Counter {
+        name,
+        subject: subject.to_owned(),
+        part: None,
+        member: None,
+        window: Duration::from_secs(3600),
+        limit: Some(10),
+        suspicion: None,
+    }
+}
+
+criterion_group!(parts, tokens, values, user_stores, ephemeral_stores);
+criterion_main!(parts);
