@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use phonepass::{
@@ -48,7 +47,7 @@ fn runtime() -> Runtime {
 }
 
 fn new_session() -> NewSession {
-    let now = Utc::now();
+    let now = Clock::system().now();
     NewSession {
         id: Uuid::now_v7(),
         method: SignInMethod::Sms,
@@ -81,7 +80,7 @@ struct Tokens {
 impl Tokens {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        keys::generate(Algorithm::Rs256, folder.path(), Utc::now()).unwrap();
+        keys::generate(Algorithm::Rs256, folder.path(), Clock::system().now()).unwrap();
         Self { runtime: runtime(), folder, master: MasterKey::from_base64(&MasterKey::generate()).unwrap() }
     }
 
@@ -179,7 +178,7 @@ fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStor
     let mut counter = 0;
     group.bench_function("refresh", |bencher| {
         bencher.iter(|| {
-            let now = Utc::now();
+            let now = Clock::system().now();
             let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, now, lifetime));
             runtime.block_on(join_all(rotations));
             counter += 1;
@@ -241,7 +240,7 @@ async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
 }
 
 fn tally(counters: Vec<Counter>) -> Tally {
-    Tally { id: Uuid::now_v7().to_string(), at: Utc::now(), counters }
+    Tally { id: Uuid::now_v7().to_string(), at: Clock::system().now(), counters }
 }
 
 fn counter(name: &'static str, subject: &str) -> Counter {
