@@ -1,6 +1,9 @@
 //! Does an app sign in by password, and learn nothing when it may not?
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend};
@@ -121,4 +124,32 @@ async fn every_missing_field_is_told() {
         answer.expect_error(400, "request_invalid");
     }
     sign_in(&app, "12345678901", PASSWORD).await.expect_error(400, "mobile_invalid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_logins_keeps_nobody_else_waiting() {
+    let flags = ["--image-code=never", "--sms-per-ip-per-hour=0", "--verify-per-mobile-per-hour=0"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    app.register(MOBILE, PASSWORD).await.expect_errno(0);
+    let mut codes = Vec::new();
+    for number in 0..20 {
+        let mobile = format!("1390013{number:04}");
+        codes.push((app.code(&mobile).await, mobile));
+    }
+    let done = AtomicUsize::new(0);
+    let storm = join_all((0..60).map(|_| async {
+        sign_in(&app, MOBILE, PASSWORD).await.expect(201);
+        done.fetch_add(1, Ordering::Relaxed)
+    }));
+    let others = async {
+        while done.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        for (code, mobile) in &codes {
+            app.sign_in_with(mobile, code).await.expect(201);
+        }
+        done.load(Ordering::Relaxed)
+    };
+    let (_, before) = tokio::join!(storm, others);
+    assert!(before < 45, "twenty sign-ins waited for {before} of 60 logins");
 }
