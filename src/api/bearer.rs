@@ -35,7 +35,7 @@ pub struct CookieSignIn(pub bool);
 
 /// The token of `Authorization: Bearer …` (RFC 6750, 2.1).
 fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, token) = request.header(header::AUTHORIZATION)?.split_once(' ')?;
+    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use poem::http::HeaderMap;
+use poem::http::{HeaderMap, HeaderName};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose word counts (`TRUSTED_PROXIES`).
 #[derive(Clone, Debug)]
@@ -14,7 +16,7 @@ impl TrustedProxies {
     /// that is not a trusted proxy is the client; what stands left of it anybody could have written.
     pub fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         // As bytes: a line that is not text may end with what our own proxy has added to it.
-        let lines = headers.get_all("x-forwarded-for").iter();
+        let lines = headers.get_all(X_FORWARDED_FOR).iter();
         let hops: Vec<&[u8]> = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).collect();
         let mut client = peer;
         for hop in hops.iter().rev() {

@@ -2,11 +2,20 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use poem::{FromRequest, Request, RequestBody, Result, http::header};
+use poem::{
+    FromRequest, Request, RequestBody, Result,
+    http::header::{self, HeaderName, HeaderValue},
+};
 use uuid::Uuid;
 
 use super::{client_ip::TrustedProxies, language::Language};
 use crate::model::origin::{Origin, Presence};
+
+/// Names a request, in both directions.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How much of a `User-Agent` is kept; as a header's text it is ASCII.
+const USER_AGENT_LENGTH: usize = 256;
 
 /// Whose envelope an answer wears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,15 +58,17 @@ impl RequestContext {
             (1..=128).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
-        let request_id = request.header("x-request-id").filter(sane);
+        let headers = request.headers();
+        let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let request_id = text(X_REQUEST_ID).filter(sane);
         let origin = Origin {
-            ip: peer_ip.map(|peer| proxies.client_ip(peer, request.headers())),
-            user_agent: request.header(header::USER_AGENT).map(|agent| agent.chars().take(256).collect()),
+            ip: peer_ip.map(|peer| proxies.client_ip(peer, headers)),
+            user_agent: text(header::USER_AGENT).map(|agent| agent[..agent.len().min(USER_AGENT_LENGTH)].to_owned()),
             request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             presence: Presence::while_held(waiting),
         };
         Self {
-            language: Language::from_header(request.header(header::ACCEPT_LANGUAGE)),
+            language: Language::from_header(text(header::ACCEPT_LANGUAGE)),
             family: Family::of(request.uri().path()),
             peer_ip,
             origin: Arc::new(origin),

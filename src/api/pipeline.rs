@@ -16,7 +16,7 @@ use super::{
     bearer::CookieSignIn,
     body::{self, Unread},
     client_ip::TrustedProxies,
-    context::{Family, RequestContext},
+    context::{Family, RequestContext, X_REQUEST_ID},
     cors::Cors,
     error_code::ErrorCode,
     problem::Problem,
@@ -125,7 +125,7 @@ fn common_headers(response: &mut Response, context: &RequestContext, path: &str)
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     if let Ok(id) = HeaderValue::from_str(context.id()) {
-        headers.insert("x-request-id", id);
+        headers.insert(X_REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if context.family == Family::Classic || path.starts_with("/app/") {

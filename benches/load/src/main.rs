@@ -48,7 +48,7 @@ enum Command {
     Run(Run),
     /// Print a hash of the password that users of the population have
     PasswordHash,
-    /// Print how many passwords a second can be hashed on all cores
+    /// Print how many passwords a second can be hashed on the cores that the service gives to it
     Hash {
         /// How long to measure
         #[arg(long, default_value = "3")]

@@ -88,7 +88,7 @@ pub fn print_bare(results: &Results) {
     let measures = [
         ("redis_round_trip", "p50_us", 1.0, "a script in Redis, one at a time: p50 in µs"),
         ("postgres_round_trip", "p50_us", 1.0, "the statement in PostgreSQL, one at a time: p50 in µs"),
-        ("hash", "per_second", 1.0, "argon2id hashes a second on all cores"),
+        ("hash", "per_second", 1.0, "argon2id hashes a second on the cores that the service gives to them"),
         ("sqlite_transactions", "per_second", 1.0, "sign-ins a second in SQLite, a transaction each"),
         ("idle", "server_kb", 1024.0, "memory without load in MB"),
         ("start", "milliseconds", 1.0, "start on SQLite until ready in ms"),
