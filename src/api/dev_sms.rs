@@ -1,6 +1,6 @@
 //! Where does a newcomer read the code? `/dev/sms`, with the console provider and for loopback callers only.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
@@ -28,7 +28,7 @@ impl Endpoint for DevSms {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let context = request.extensions().get::<RequestContext>().expect("the pipeline has set the context");
+        let context = request.extensions().get::<Arc<RequestContext>>().expect("the pipeline has set the context");
         let loopback = [context.peer_ip, context.client_ip()].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
         if !loopback {
             return Err(NotFoundError.into());
