@@ -6,7 +6,6 @@ mod commands;
 use std::{process::ExitCode, sync::atomic::Ordering};
 
 use commands::{CommandError, print, users};
-use mimalloc::MiMalloc;
 use phonepass::{
     api,
     app::{self, App, StartError},
@@ -15,11 +14,6 @@ use phonepass::{
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
     server, telemetry,
 };
-
-/// A sign-in takes some hundred pieces of memory, many of them kilobytes of futures: glibc spends a sixth of its time on
-/// them.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The exit code for settings that have to be changed.
 const WRONG_SETTINGS: u8 = 2;

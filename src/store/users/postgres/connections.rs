@@ -6,9 +6,12 @@ use std::{
 };
 
 use sqlx::{Connection, PgPool, Postgres, pool::PoolConnection};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
-use super::REST;
+use super::{super::CONNECT_TIMEOUT, REST};
 
 /// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
 /// much as a small batch.
@@ -50,14 +53,14 @@ impl Connections {
     }
 
     async fn rested(&self) -> Option<PoolConnection<Postgres>> {
-        loop {
-            let Idle { mut connection, since } = self.locked().pop()?;
-            // The server may have been restarted meanwhile.
-            if since.elapsed() < REST || connection.ping().await.is_ok() {
-                return Some(connection);
-            }
-            drop(connection.detach());
+        let Idle { mut connection, since } = self.locked().pop()?;
+        if since.elapsed() < REST || matches!(timeout(CONNECT_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
+            return Some(connection);
         }
+        // The server was restarted meanwhile, or does not answer: the others are no better.
+        drop(connection.detach());
+        self.locked().clear();
+        None
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<Idle>> {
