@@ -27,6 +27,10 @@ const QUEUE: usize = 4096;
 /// How many of those may concern one subject, so that one noisy mobile leaves room for everybody else.
 const QUEUE_PER_SUBJECT: u32 = 256;
 
+/// How soon after a batch of several the next one leaves: where many call, a millisecond makes batches that cost less. A
+/// call that is alone never waits for it.
+const PACE: Duration = Duration::from_millis(1);
+
 /// How long the next batch waits for the one before. One that takes longer waits for something (a lock, a disk), and
 /// what is behind it may not have to.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -122,10 +126,11 @@ impl<B: Batch> Coalescer<B> {
 
 async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, subjects: Arc<Mutex<Subjects>>) {
     let mut running = FuturesUnordered::new();
-    let mut overdue = Instant::now();
+    let (mut due, mut overdue) = (Instant::now(), Instant::now());
     let mut next = Vec::new();
     loop {
-        let may_start = running.is_empty() || (running.len() < AT_ONCE && overdue <= Instant::now());
+        let now = Instant::now();
+        let may_start = if running.is_empty() { due <= now } else { running.len() < AT_ONCE && overdue <= now };
         if may_start && !next.is_empty() {
             while next.len() < BATCH
                 && let Ok(waiting) = calls.try_recv()
@@ -135,20 +140,22 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
             leave(&subjects, &next);
             next.retain(|waiting| !waiting.answer.is_closed() && !B::is_abandoned(&waiting.call));
             if !next.is_empty() {
+                due = if next.len() > 1 { now + PACE } else { now };
+                overdue = now + PATIENCE;
                 running.push(run(batch.clone(), std::mem::take(&mut next)));
-                overdue = Instant::now() + PATIENCE;
             }
             continue;
         }
+        let wake = if running.is_empty() { due } else { overdue };
         tokio::select! {
             biased;
             Some(()) = running.next() => {}
-            // While a batch is under way, the first who waits is all that this has to know of.
+            // Until the next batch starts, the first who waits is all that this has to know of.
             first = calls.recv(), if next.is_empty() => match first {
                 Some(first) => next.push(first),
                 None => break,
             },
-            () = sleep_until(overdue), if !next.is_empty() && running.len() < AT_ONCE => {}
+            () = sleep_until(wake), if !next.is_empty() && running.len() < AT_ONCE => {}
         }
     }
     while running.next().await.is_some() {}
