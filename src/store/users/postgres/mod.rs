@@ -73,6 +73,7 @@ fn pool_of_batches(options: PgConnectOptions, max_connections: u32) -> PgPool {
         ("lock_timeout", LOCK_TIMEOUT),
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
+        ("enable_nestloop", "off"),
     ]);
     pool(options, max_connections)
 }
