@@ -38,10 +38,21 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// How many batches may be under way, however slow they are.
 const AT_ONCE: usize = 4;
 
+/// What is asked of a store.
+pub trait Call: Send + Sync + 'static {
+    /// Whom it is about: calls about one subject get a part of the queue only.
+    fn subject(&self) -> u128;
+
+    /// Does nobody wait for it any more, so that it may be left out?
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+}
+
 /// Work that can be done for many calls at once.
 pub trait Batch: Send + Sync + 'static {
     /// What is asked.
-    type Call: Send + Sync + 'static;
+    type Call: Call;
     /// What is answered.
     type Answer: Send + 'static;
 
@@ -50,14 +61,6 @@ pub trait Batch: Send + Sync + 'static {
 
     /// How long a call waits for its answer, time in the queue included.
     const TIMEOUT: Duration;
-
-    /// Whom a call is about: calls about one subject get a part of the queue only.
-    fn subject(call: &Self::Call) -> u128;
-
-    /// Does nobody wait for this call any more, so that it may be left out?
-    fn is_abandoned(_call: &Self::Call) -> bool {
-        false
-    }
 
     /// Answers all calls, in their order.
     fn run(&self, calls: &[Self::Call]) -> impl Future<Output = Result<Vec<Self::Answer>, Failure>> + Send;
@@ -70,6 +73,12 @@ pub enum Failure {
     Store(StoreError),
     /// It may be the fault of a single call: each is tried by itself.
     Call(StoreError),
+}
+
+impl From<Failure> for StoreError {
+    fn from((Failure::Store(error) | Failure::Call(error)): Failure) -> Self {
+        error
+    }
 }
 
 /// Runs calls in batches. The work ends when this is dropped.
@@ -114,7 +123,7 @@ impl<B: Batch> Coalescer<B> {
         let full = || StoreError::new(B::STORE, "too many at once");
         let mut subjects = self.waiting.lock().expect("no panic while the queue is held");
         let place = self.queue.try_reserve().map_err(|_| full())?;
-        let count = subjects.entry(B::subject(&waiting.call)).or_default();
+        let count = subjects.entry(waiting.call.subject()).or_default();
         if *count >= QUEUE_PER_SUBJECT {
             return Err(full());
         }
@@ -138,7 +147,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
                 next.push(waiting);
             }
             leave(&subjects, &next);
-            next.retain(|waiting| !waiting.answer.is_closed() && !B::is_abandoned(&waiting.call));
+            next.retain(|waiting| !waiting.answer.is_closed() && !waiting.call.is_abandoned());
             if !next.is_empty() {
                 due = if next.len() > 1 { now + PACE } else { now };
                 overdue = now + PATIENCE;
@@ -164,7 +173,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
 fn leave<B: Batch>(subjects: &Mutex<Subjects>, taken: &[Waiting<B>]) {
     let mut subjects = subjects.lock().expect("no panic while the queue is held");
     for waiting in taken {
-        let subject = B::subject(&waiting.call);
+        let subject = waiting.call.subject();
         match subjects.get_mut(&subject) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(subjects.remove(&subject)),

@@ -21,18 +21,28 @@ enum Wish {
 
 /// Somebody's wish.
 #[derive(Clone)]
-struct Call {
+struct Asked {
     subject: u128,
     wish: Wish,
     abandoned: Arc<AtomicBool>,
 }
 
-fn call(subject: u128, wish: Wish) -> Call {
-    Call { subject, wish, abandoned: Arc::default() }
+fn call(subject: u128, wish: Wish) -> Asked {
+    Asked { subject, wish, abandoned: Arc::default() }
 }
 
-fn echo(number: u32) -> Call {
+fn echo(number: u32) -> Asked {
     call(number.into(), Wish::Echo(number))
+}
+
+impl Call for Asked {
+    fn subject(&self) -> u128 {
+        self.subject
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
 }
 
 /// Runs a batch for each permit, and writes down what was in it.
@@ -43,24 +53,16 @@ struct Gate {
 }
 
 impl Batch for Gate {
-    type Call = Call;
+    type Call = Asked;
     type Answer = u32;
 
     const STORE: &'static str = "gate";
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    fn subject(call: &Call) -> u128 {
-        call.subject
-    }
-
-    fn is_abandoned(call: &Call) -> bool {
-        call.abandoned.load(Ordering::Relaxed)
-    }
-
-    async fn run(&self, calls: &[Call]) -> Result<Vec<u32>, Failure> {
+    async fn run(&self, calls: &[Asked]) -> Result<Vec<u32>, Failure> {
         self.batches.lock().unwrap().push(calls.iter().map(|call| call.wish.clone()).collect());
         self.permits.acquire().await.unwrap().forget();
-        let answer = |call: &Call| match &call.wish {
+        let answer = |call: &Asked| match &call.wish {
             Wish::Echo(number) => Ok(*number),
             Wish::Poison => Err(Failure::Call(StoreError::new("gate", "poison"))),
             Wish::Outage => Err(Failure::Store(StoreError::new("gate", "outage"))),
@@ -87,7 +89,7 @@ impl Harness {
     }
 
     /// Calls, and returns as soon as the call is in the queue, refused, or under way.
-    async fn send(&self, answers: &mut JoinSet<(Wish, Result<u32, StoreError>)>, call: Call) {
+    async fn send(&self, answers: &mut JoinSet<(Wish, Result<u32, StoreError>)>, call: Asked) {
         let coalescer = self.coalescer.clone();
         answers.spawn(async move { (call.wish.clone(), coalescer.call(call).await) });
         // On the one thread of a test: everything that can go on does so before the next line.

@@ -13,7 +13,10 @@ use crate::{
         session::{Lifetime, NewSession},
         user::User,
     },
-    store::{StoreError, coalesce::Failure},
+    store::{
+        StoreError,
+        coalesce::{Call, Failure},
+    },
 };
 
 /// SQLite's primary code for a row that a constraint or a trigger refuses.
@@ -26,6 +29,19 @@ const CLASSES_OF_A_ROW: [&str; 5] = ["22", "23", "40", "55", "P0"];
 pub struct SignIn {
     pub user: NewUser,
     pub session: NewSession,
+}
+
+impl Call for SignIn {
+    fn subject(&self) -> u128 {
+        subject_of(&self.user.mobile)
+    }
+}
+
+/// A user is looked up.
+impl Call for Uuid {
+    fn subject(&self) -> u128 {
+        self.as_u128()
+    }
 }
 
 /// Somebody presents a refresh token, see `Sessions::rotate`.
@@ -41,6 +57,12 @@ impl Refresh {
     /// Names the token: the same one twice gets the same answer.
     pub fn token(&self) -> (Uuid, u32) {
         (self.session_id, self.presented)
+    }
+}
+
+impl Call for Refresh {
+    fn subject(&self) -> u128 {
+        self.session_id.as_u128()
     }
 }
 
@@ -92,8 +114,7 @@ pub fn users_with(ids: &[Uuid], users: Vec<User>) -> Vec<Option<User>> {
     ids.iter().map(|id| users.get(id).cloned()).collect()
 }
 
-/// Whom a sign-in is about.
-pub fn subject_of(mobile: &Mobile) -> u128 {
+fn subject_of(mobile: &Mobile) -> u128 {
     mobile.as_str().bytes().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'))
 }
 

@@ -213,10 +213,7 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Arc<dyn UserStor
 
 /// Waits for a database no longer than a request may.
 async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoreError> {
-    match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
-        Ok(result) => result.map_err(|error| StoreError::new(store, error)),
-        Err(_) => Err(StoreError::new(store, "no answer in time")),
-    }
+    Ok(batches::bounded(store, work).await?)
 }
 
 /// Did a statement meet a number that somebody has already?

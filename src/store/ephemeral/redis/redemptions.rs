@@ -15,7 +15,7 @@ use crate::{
     model::origin::Presence,
     store::{
         StoreError,
-        coalesce::{Batch, Failure},
+        coalesce::{Batch, Call, Failure},
         ephemeral::PendingCode,
     },
 };
@@ -32,6 +32,18 @@ pub struct Presented {
     pub presence: Presence,
 }
 
+impl Call for Presented {
+    fn subject(&self) -> u128 {
+        let mut hasher = DefaultHasher::new();
+        self.keys[0].hash(&mut hasher);
+        hasher.finish().into()
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.presence.is_over()
+    }
+}
+
 /// What the script says of an attempt.
 type Outcome = (i64, i64, i64, String);
 
@@ -45,16 +57,6 @@ impl Batch for Redemptions {
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = TIMEOUT;
 
-    fn subject(call: &Presented) -> u128 {
-        let mut hasher = DefaultHasher::new();
-        call.keys[0].hash(&mut hasher);
-        hasher.finish().into()
-    }
-
-    fn is_abandoned(call: &Presented) -> bool {
-        call.presence.is_over()
-    }
-
     async fn run(&self, calls: &[Presented]) -> Result<Vec<Self::Answer>, Failure> {
         let keys = calls.iter().flat_map(|call| call.keys.iter().cloned()).collect();
         let args = calls.iter().flat_map(|call| call.args.iter().cloned()).collect();
@@ -67,11 +69,8 @@ impl Batch for Redemptions {
 impl Redemptions {
     /// Redeems one code by itself.
     pub async fn one(&self, call: &Presented) -> Result<Redemption, StoreError> {
-        let outcomes: Vec<Outcome> = run(&self.0, &scripts::REDEEM, call.keys.clone(), call.args.clone()).await?;
-        outcomes
-            .into_iter()
-            .next()
-            .map_or_else(|| Err(StoreError::new(STORE, "no outcome")), |outcome| call.answer(outcome))
+        let answer = self.run(std::slice::from_ref(call)).await?.pop();
+        answer.unwrap_or_else(|| Err(StoreError::new(STORE, "no outcome")))
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     super::{
         RefusedRotation, Rotation, STATEMENT_TIMEOUT,
-        batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, subject_of, users_of, users_with},
+        batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, users_of, users_with},
     },
     STORE,
     connections::Connections,
@@ -32,10 +32,6 @@ impl Batch for SignIns {
 
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
-
-    fn subject(call: &SignIn) -> u128 {
-        subject_of(&call.user.mobile)
-    }
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<User>, Failure> {
         bounded(STORE, self.sign_in(calls)).await
@@ -92,10 +88,6 @@ impl Batch for LookUps {
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
-    fn subject(id: &Uuid) -> u128 {
-        id.as_u128()
-    }
-
     async fn run(&self, ids: &[Uuid]) -> Result<Vec<Option<User>>, Failure> {
         bounded(STORE, self.users(ids)).await
     }
@@ -121,10 +113,6 @@ impl Batch for Refreshes {
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
-    fn subject(call: &Refresh) -> u128 {
-        call.session_id.as_u128()
-    }
-
     async fn run(&self, calls: &[Refresh]) -> Result<Vec<Rotation>, Failure> {
         bounded(STORE, self.rotate_all(calls)).await
     }
@@ -145,15 +133,15 @@ impl Refreshes {
 async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
     let rows = sqlx::query(
         "UPDATE sessions s
-             SET refresh_counter = asked.presented + 1,
-                 refreshed_at = asked.now,
-                 expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
-             FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[])
-                 AS asked (id, presented, now, sliding, absolute)
-             WHERE s.id = ANY($1) AND s.id = asked.id AND s.revoked_at IS NULL AND s.expires_at > asked.now
-               AND s.refresh_counter - asked.presented IN (0, 1)
-               AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
-             RETURNING s.*, asked.presented",
+         SET refresh_counter = asked.presented + 1,
+             refreshed_at = asked.now,
+             expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
+         FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[])
+             AS asked (id, presented, now, sliding, absolute)
+         WHERE s.id = ANY($1) AND s.id = asked.id AND s.revoked_at IS NULL AND s.expires_at > asked.now
+           AND s.refresh_counter - asked.presented IN (0, 1)
+           AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
+         RETURNING s.*, asked.presented",
     )
     .bind(column(round, |call| call.session_id))
     .bind(column(round, |call| call.presented.cast_signed()))
@@ -175,9 +163,9 @@ async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mu
 async fn refuse(connection: &mut PgConnection, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
     let rows = sqlx::query(
         "SELECT s.id, s.user_id, (SELECT u.status FROM users u WHERE u.id = s.user_id) AS status,
-                    s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
-             FROM sessions s
-             WHERE s.id = ANY($1)",
+                s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
+         FROM sessions s
+         WHERE s.id = ANY($1)",
     )
     .bind(column(refused, |call| call.session_id))
     .fetch_all(&mut *connection)

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     super::{
         RefusedRotation, Rotation, STATEMENT_TIMEOUT,
-        batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, subject_of, users_of, users_with},
+        batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, users_of, users_with},
     },
     STORE, begin, end_session, session_from, time_from, user_from,
 };
@@ -30,10 +30,6 @@ impl Batch for SignIns {
 
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
-
-    fn subject(call: &SignIn) -> u128 {
-        subject_of(&call.user.mobile)
-    }
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<User>, Failure> {
         bounded(STORE, self.sign_in(calls)).await
@@ -93,10 +89,6 @@ impl Batch for LookUps {
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
-    fn subject(id: &Uuid) -> u128 {
-        id.as_u128()
-    }
-
     async fn run(&self, ids: &[Uuid]) -> Result<Vec<Option<User>>, Failure> {
         bounded(STORE, self.users(ids)).await
     }
@@ -121,10 +113,6 @@ impl Batch for Refreshes {
 
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
-
-    fn subject(call: &Refresh) -> u128 {
-        call.session_id.as_u128()
-    }
 
     async fn run(&self, calls: &[Refresh]) -> Result<Vec<Rotation>, Failure> {
         bounded(STORE, self.rotate_all(calls)).await
