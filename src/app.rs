@@ -8,11 +8,10 @@ use std::{
 };
 
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
-use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::{
-    api,
+    api::{self, Documents},
     auth::{
         Auth,
         access_token::{AccessTokens, Verified},
@@ -81,7 +80,7 @@ pub struct App {
     /// The whole of HTTP.
     pub endpoint: BoxEndpoint<'static, Response>,
     /// The OpenAPI document.
-    pub document: Value,
+    pub documents: Documents,
     /// Set it when the process is told to stop: `/readyz` answers 503 from then on.
     pub stopping: Arc<AtomicBool>,
     /// The store of codes.
@@ -155,18 +154,18 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         readiness: api::Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() },
         outbox: outbox.clone(),
     };
-    let (endpoint, document) = api::build(config, parts);
+    let (endpoint, documents) = api::build(config, parts);
 
     let mut background = JoinSet::new();
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys));
     background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock));
-    Ok(App { endpoint: endpoint.boxed(), document, stopping, codes, outbox, background })
+    Ok(App { endpoint: endpoint.boxed(), documents, stopping, codes, outbox, background })
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.
-pub async fn document(config: &Config) -> Result<Value, StartError> {
+pub async fn documents(config: &Config) -> Result<Documents, StartError> {
     let folder = tempfile::tempdir().map_err(|error| StartError::Io(error.to_string()))?;
     let config = Config {
         data_dir: folder.path().to_owned(),
@@ -176,7 +175,7 @@ pub async fn document(config: &Config) -> Result<Value, StartError> {
         jwt_alg: Algorithm::Es256,
         ..config.clone()
     };
-    Ok(build(&config, Clock::system()).await?.document)
+    Ok(build(&config, Clock::system()).await?.documents)
 }
 
 /// Opens the database and brings its schema up to date.

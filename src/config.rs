@@ -17,6 +17,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::{
+    api::Language,
     auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
     model::mobile::Mobile,
 };
@@ -44,7 +45,11 @@ pub enum Command {
     /// Bring the database's schema up to date, and exit
     Migrate,
     /// Print the OpenAPI document
-    Openapi,
+    Openapi {
+        /// In which language
+        #[arg(long, value_enum, default_value_t = Language::En)]
+        lang: Language,
+    },
     /// Make or list signing keys
     #[command(subcommand)]
     Keys(KeysCommand),

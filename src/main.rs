@@ -57,7 +57,7 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
             app::open_database(config).await?;
             print("The schema is up to date.\n")
         }
-        Command::Openapi => print(api::print(&app::document(config).await?)),
+        Command::Openapi { lang } => print(api::print(app::documents(config).await?.in_language(lang))),
         Command::Keys(KeysCommand::Generate) => {
             let path = keys::generate(config.jwt_alg, &config.jwt_keys_dir(), Clock::system().now())
                 .map_err(|error| StartError::Io(error.to_string()))?;

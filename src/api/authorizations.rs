@@ -2,6 +2,7 @@
 
 use poem::{Result, http::HeaderMap};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Header, payload::Json};
+use uuid::Uuid;
 
 use super::{
     Section,
@@ -14,10 +15,8 @@ use super::{
 use crate::auth::{Auth, sessions};
 
 failures! {
-    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled, BodyTooLarge,
-        MediaTypeUnsupported;
-    SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, BodyTooLarge,
-        MediaTypeUnsupported;
+    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled, MediaTypeUnsupported;
+    SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, MediaTypeUnsupported;
     Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
     Check: TokenInvalid, TokenExpired, SessionRevoked;
     SignOut: TokenInvalid, TokenExpired, SessionRevoked;
@@ -25,7 +24,7 @@ failures! {
 
 /// A mobile number and the code that it received.
 #[derive(Debug, Object)]
-struct CodeSignIn {
+struct SmsCodeSignIn {
     /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// The code from the SMS, usually 6 digits.
@@ -43,7 +42,6 @@ struct PasswordSignIn {
 
 /// What every sign-in and every refresh hands out.
 #[derive(Debug, Object)]
-#[oai(example)]
 pub struct TokenSet {
     /// The access token: a JWT (RFC 9068). Send it as `Authorization: Bearer …`.
     pub token: String,
@@ -56,7 +54,7 @@ pub struct TokenSet {
     /// Seconds until the session ends unless it is refreshed.
     pub refresh_expires_in: u64,
     /// The user's id, a UUIDv7.
-    pub user_id: String,
+    pub user_id: Uuid,
     /// `true` if this very sign-in registered the user.
     pub is_new_user: bool,
 }
@@ -69,22 +67,8 @@ impl From<sessions::TokenSet> for TokenSet {
             token_type: "Bearer".to_owned(),
             expires_in: tokens.expires_in,
             refresh_expires_in: tokens.refresh_expires_in,
-            user_id: tokens.user_id.to_string(),
+            user_id: tokens.user_id,
             is_new_user: tokens.is_new_user,
-        }
-    }
-}
-
-impl poem_openapi::types::Example for TokenSet {
-    fn example() -> Self {
-        Self {
-            token: "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.e30.c2lnbmF0dXJl".to_owned(),
-            refresh_token: "rt_AZrGq0sYcKWxm1ZkqM2eLwAAAAA".to_owned(),
-            token_type: "Bearer".to_owned(),
-            expires_in: 3600,
-            refresh_expires_in: 1_209_600,
-            user_id: "019ac6ab-4b18-70a5-b19b-5664a8cd9e2f".to_owned(),
-            is_new_user: true,
         }
     }
 }
@@ -109,10 +93,10 @@ enum Checked {
     Valid(
         /// The user's id, a UUIDv7.
         #[oai(header = "X-User-Id")]
-        String,
+        Uuid,
         /// The session's id, a UUIDv7.
         #[oai(header = "X-Session-Id")]
-        String,
+        Uuid,
     ),
 }
 
@@ -141,7 +125,7 @@ impl Authorizations {
         #[oai(name = "Idempotency-Key")]
         _idempotency_key: Header<Option<String>>,
         headers: &HeaderMap,
-        body: Json<CodeSignIn>,
+        body: Json<SmsCodeSignIn>,
     ) -> Result<Created, Failure<SignInWithCode>> {
         let mut form = Form::new(context.family);
         // From the headers themselves: the parameter takes one that is not text for none.
@@ -189,7 +173,7 @@ impl Authorizations {
     /// headers say who is calling. It comes from memory; the database is not asked.
     #[oai(path = "/", method = "get", operation_id = "check_authorization")]
     async fn check_authorization(&self, caller: SignedIn) -> Result<Checked, Failure<Check>> {
-        Ok(Checked::Valid(caller.0.user_id.to_string(), caller.0.session_id.to_string()))
+        Ok(Checked::Valid(caller.0.user_id, caller.0.session_id))
     }
 
     /// Sign out

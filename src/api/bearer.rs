@@ -82,14 +82,14 @@ impl RefreshToken {
     }
 }
 
-fn http_bearer(format: &'static str, description: &'static str) -> MetaSecurityScheme {
+fn http_bearer(format: Option<&'static str>, description: &'static str) -> MetaSecurityScheme {
     MetaSecurityScheme {
         ty: "http",
         description: Some(description),
         name: None,
         key_in: None,
         scheme: Some("bearer"),
-        bearer_format: Some(format),
+        bearer_format: format,
         flows: None,
         openid_connect_url: None,
     }
@@ -98,11 +98,11 @@ fn http_bearer(format: &'static str, description: &'static str) -> MetaSecurityS
 fn register_schemes(registry: &mut Registry) {
     registry.create_security_scheme(
         ACCESS_TOKEN,
-        http_bearer("JWT", "The access token: `token` of a token set. Valid for an hour, then refresh."),
+        http_bearer(Some("JWT"), "The access token: `token` of a token set. Valid for an hour, then refresh."),
     );
     registry.create_security_scheme(
         REFRESH_TOKEN,
-        http_bearer("opaque", "The refresh token: `refresh_token` of a token set. For refreshing only."),
+        http_bearer(None, "The refresh token: `refresh_token` of a token set. For refreshing only."),
     );
     registry.create_security_scheme(
         SESSION_COOKIE,

@@ -1,26 +1,48 @@
 //! What do the classic families share? Bodies, answers and the sign-in cookie.
 
-use poem::{FromRequest, Request, RequestBody, Result};
+use std::marker::PhantomData;
+
+use poem::{
+    FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    http::{HeaderValue, header},
+};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object,
     error::ParseRequestPayloadError,
     payload::{Json, Payload},
-    registry::{MetaMediaType, MetaRequest, Registry},
-    types::ParseFromJSON,
+    registry::{MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, Registry},
+    types::{ParseFromJSON, ToJSON, Type},
 };
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     bearer::SESSION_COOKIE,
     context::RequestContext,
-    envelope::{ClassicEnvelope, Nothing},
+    envelope::{ClassicEnvelope, ClassicOutcome},
+    failure::{Failures, codes, failures, named},
     form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
     problem::Problem,
 };
 use crate::auth::{Auth, access_token::Identity, login::SignedIn};
 
-/// What old front ends call a field, and what it is called now.
-const FIELD_ALIASES: [(&str, &str); 2] = [("passwd", "password"), ("passwd2", "password2")];
+failures! {
+    SendClassicCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
+        SmsQuotaExceeded, SmsSendFailed;
+    RegisterClassic: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, MobileTaken;
+    SignInClassic: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled;
+    NotSignedIn: TokenInvalid, TokenExpired, SessionRevoked;
+}
+
+/// What old front ends call a field, and its name in the document, which lists one name each: generators of camelCase
+/// languages take `imageCode` and `image_code` for the same.
+const FIELD_ALIASES: [(&str, &str); 5] = [
+    ("passwd", "password"),
+    ("passwd2", "password2"),
+    ("sms_code", "smscode"),
+    ("imageCode", "image_code"),
+    ("imageCodeId", "image_code_id"),
+];
 
 /// A JSON body, whatever its `Content-Type` says: many classic pages say nothing or `text/plain`.
 pub struct ClassicJson<T>(pub T);
@@ -49,7 +71,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for ClassicJson<T> {
         let mut value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if let Value::Object(fields) = &mut value {
             for (alias, name) in FIELD_ALIASES {
-                if let Some(field) = fields.remove(alias) {
+                if let Some(field) = fields.get(alias).cloned() {
                     fields.entry(name).or_insert(field);
                 }
             }
@@ -76,7 +98,7 @@ pub struct ClassicPasswordSignIn {
 #[derive(Debug, Object)]
 pub struct ClassicSession {
     /// A UUIDv7.
-    user_id: String,
+    user_id: Uuid,
     /// The mobile number until the user chooses another.
     name: String,
     /// Eleven digits.
@@ -97,31 +119,68 @@ pub struct ClassicSession {
     is_new_user: bool,
 }
 
-/// An answer that sets or clears the sign-in cookie.
-#[derive(ApiResponse)]
-pub enum WithCookie {
-    /// `errno` 0 and the session, or another `errno` and no data.
-    #[oai(status = 200)]
-    Ok(
-        Json<ClassicEnvelope<ClassicSession>>,
-        /// The sign-in cookie.
-        #[oai(header = "Set-Cookie")]
-        Option<String>,
-    ),
+/// The one answer of a classic operation, HTTP 200 whatever `errno` says: success here, refusals as errors; `F` lists
+/// these. With `COOKIE` it sets or clears the sign-in cookie.
+pub struct Answer<T, F, const COOKIE: bool = false> {
+    body: Json<T>,
+    cookie: Option<String>,
+    refusals: PhantomData<fn() -> F>,
 }
 
-/// An answer without data that clears the sign-in cookie.
-#[derive(ApiResponse)]
-pub enum SignedOut {
-    /// `errno` 0, or 4101 for somebody who is not signed in.
-    #[oai(status = 200)]
-    Ok(
-        Json<ClassicEnvelope<Nothing>>,
-        /// Clears the sign-in cookie.
-        #[oai(header = "Set-Cookie")]
-        Option<String>,
-    ),
+/// An answer that also sets or clears the sign-in cookie.
+pub type CookieAnswer<T, F> = Answer<T, F, true>;
+
+impl<T, F> From<T> for Answer<T, F> {
+    fn from(body: T) -> Self {
+        Self { body: Json(body), cookie: None, refusals: PhantomData }
+    }
 }
+
+impl<T, F> CookieAnswer<T, F> {
+    fn new(body: T, cookie: Option<String>) -> Self {
+        Self { body: Json(body), cookie, refusals: PhantomData }
+    }
+}
+
+impl<T: ToJSON, F, const COOKIE: bool> IntoResponse for Answer<T, F, COOKIE> {
+    fn into_response(self) -> Response {
+        let mut response = self.body.into_response();
+        if let Some(cookie) = self.cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+}
+
+impl<T: ToJSON, F: Failures, const COOKIE: bool> ApiResponse for Answer<T, F, COOKIE> {
+    fn meta() -> MetaResponses {
+        let cookie = COOKIE.then(|| MetaHeader {
+            name: "Set-Cookie".to_owned(),
+            description: Some("The sign-in cookie, unless `CLASSIC_COOKIE` is off.".to_owned()),
+            required: false,
+            deprecated: false,
+            schema: String::schema_ref(),
+        });
+        let response = MetaResponse {
+            description: named(codes::<F>()),
+            status: Some(200),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() }],
+            headers: cookie.into_iter().collect(),
+        };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+/// A new session.
+pub type SessionAnswer<F> = CookieAnswer<ClassicEnvelope<ClassicSession>, F>;
+
+/// The end of a session.
+pub type SignedOut = CookieAnswer<ClassicOutcome, NotSignedIn>;
 
 /// The services behind the classic families.
 #[derive(Clone)]
@@ -136,30 +195,30 @@ pub struct Classic {
 
 impl Classic {
     /// Sends a code to a number that is not registered yet.
-    pub async fn send_code<const A: bool, const B: bool, const C: bool>(
+    pub async fn send_code(
         &self,
         context: &RequestContext,
-        mobile: Field<MobileKind, A>,
-        (id_name, id): (&'static str, Field<ImageCodeIdKind, B>),
-        (text_name, text): (&'static str, Field<ImageCodeKind, C>),
-    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
+        mobile: Field<MobileKind>,
+        (id_name, id): (&'static str, Field<ImageCodeIdKind>),
+        (text_name, text): (&'static str, Field<ImageCodeKind>),
+    ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", mobile);
         let picture = form.picture(id_name, id, text_name, text);
         let (Some(mobile), Some(picture)) = (mobile, picture) else { return Err(form.problem().into()) };
         self.auth.sms_codes.send_classic(mobile, &picture, context.origin()).await.map_err(Problem::from)?;
-        Ok(success(context.language.choose("发送成功", "Sent"), None))
+        Ok(ClassicOutcome::ok(context.language.choose("发送成功", "Sent")).into())
     }
 
     /// Registers with a code and a password.
-    pub async fn register<const A: bool>(
+    pub async fn register(
         &self,
         context: &RequestContext,
         mobile: Field<MobileKind>,
-        (code_name, code): (&'static str, Field<SmsCodeKind, A>),
+        (code_name, code): (&'static str, Field<SmsCodeKind>),
         password: Field<PasswordKind>,
         repeated: Option<Field<PasswordKind, false>>,
-    ) -> Result<WithCookie> {
+    ) -> Result<SessionAnswer<RegisterClassic>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", mobile);
         let code = form.sms_code(code_name, code, &self.auth.sms_codes);
@@ -175,7 +234,7 @@ impl Classic {
     }
 
     /// Signs in with a password.
-    pub async fn sign_in(&self, context: &RequestContext, body: ClassicPasswordSignIn) -> Result<WithCookie> {
+    pub async fn sign_in(&self, context: &RequestContext, body: ClassicPasswordSignIn) -> Result<SessionAnswer<SignInClassic>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.mobile);
         let password = form.password("password", body.password);
@@ -187,14 +246,14 @@ impl Classic {
     /// Ends the session.
     pub async fn sign_out(&self, context: &RequestContext, caller: Identity) -> Result<SignedOut> {
         self.auth.sessions.sign_out(caller, &context.origin()).await.map_err(Problem::from)?;
-        Ok(SignedOut::Ok(success("OK", None), self.set_cookie("", 0)))
+        Ok(CookieAnswer::new(ClassicOutcome::ok("OK"), self.set_cookie("", 0)))
     }
 
-    fn signed_in(&self, signed_in: SignedIn, message: &str) -> WithCookie {
+    fn signed_in<F>(&self, signed_in: SignedIn, message: &str) -> SessionAnswer<F> {
         let SignedIn { user, tokens } = signed_in;
         let cookie = self.set_cookie(&tokens.token, tokens.expires_in);
         let session = ClassicSession {
-            user_id: tokens.user_id.to_string(),
+            user_id: tokens.user_id,
             name: user.name,
             mobile: user.mobile.as_str().to_owned(),
             avatar: user.avatar_url.unwrap_or_default(),
@@ -205,7 +264,7 @@ impl Classic {
             refresh_expires_in: tokens.refresh_expires_in,
             is_new_user: tokens.is_new_user,
         };
-        WithCookie::Ok(success(message, Some(session)), cookie)
+        CookieAnswer::new(ClassicEnvelope::ok(message, session), cookie)
     }
 
     fn set_cookie(&self, value: &str, max_age: u64) -> Option<String> {
@@ -213,12 +272,4 @@ impl Classic {
         self.cookie
             .then(|| format!("{SESSION_COOKIE}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={max_age}{secure}"))
     }
-}
-
-/// A successful answer.
-pub fn success<T: poem_openapi::types::Type + ParseFromJSON + poem_openapi::types::ToJSON>(
-    message: &str,
-    data: Option<T>,
-) -> Json<ClassicEnvelope<T>> {
-    Json(ClassicEnvelope { errno: 0, errmsg: message.to_owned(), data })
 }

@@ -24,7 +24,7 @@ impl<T: Type + ParseFromJSON + ToJSON> Envelope<T> {
 
 /// A refused request of the app family.
 #[derive(Debug, Object)]
-#[oai(rename = "Error", skip_serializing_if_is_none, skip_serializing_if_is_empty)]
+#[oai(skip_serializing_if_is_none)]
 pub struct ErrorBody {
     /// For people; Chinese, or English with `Accept-Language: en`.
     pub message: String,
@@ -37,8 +37,7 @@ pub struct ErrorBody {
     /// Wrong tries that the SMS code has left, with `sms_code_invalid`.
     pub attempts_left: Option<u32>,
     /// What is wrong with which field, with `request_invalid`.
-    #[oai(default)]
-    pub fields: Vec<FieldErrorBody>,
+    pub fields: Option<Vec<FieldErrorBody>>,
 }
 
 /// What is wrong with one field.
@@ -51,17 +50,36 @@ pub struct FieldErrorBody {
     pub message: String,
 }
 
-/// Every answer of the classic families; `data` is the result, on success only.
+/// An answer of the classic families; `data` is the result, on success only.
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 pub struct ClassicEnvelope<T: Type + ParseFromJSON + ToJSON> {
-    /// 0 on success; see the description of the API for the rest.
+    /// 0 on success; the description of the API lists the others.
     pub errno: i32,
-    /// For people; names the rule that was broken.
+    /// For people: what was done, or the rule that was broken.
     pub errmsg: String,
     pub data: Option<T>,
 }
 
-/// No result.
+/// An answer of the classic families that carries no result.
 #[derive(Debug, Object)]
-pub struct Nothing {}
+pub struct ClassicOutcome {
+    /// 0 on success; the description of the API lists the others.
+    pub errno: i32,
+    /// For people: what was done, or the rule that was broken.
+    pub errmsg: String,
+}
+
+impl ClassicOutcome {
+    /// Success.
+    pub fn ok(message: &str) -> Self {
+        Self { errno: 0, errmsg: message.to_owned() }
+    }
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> ClassicEnvelope<T> {
+    /// Success, with a result.
+    pub fn ok(message: &str, data: T) -> Self {
+        Self { errno: 0, errmsg: message.to_owned(), data: Some(data) }
+    }
+}

@@ -18,6 +18,12 @@ pub trait Failures: Send + 'static {
     const CODES: &'static [ErrorCode];
 }
 
+/// Every code that an operation can answer with.
+pub fn codes<F: Failures>() -> impl Iterator<Item = ErrorCode> {
+    let anywhere = [ErrorCode::TooManyRequests, ErrorCode::Internal, ErrorCode::Unavailable];
+    F::CODES.iter().copied().chain(anywhere)
+}
+
 /// The error half of an operation of the app family: documents its codes, one response for each status.
 pub struct Failure<F>(Problem, PhantomData<F>);
 
@@ -41,14 +47,12 @@ impl<F> From<Failure<F>> for poem::Error {
 
 impl<F: Failures> ApiResponse for Failure<F> {
     fn meta() -> MetaResponses {
-        let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
-        for code in F::CODES.iter().chain(&[ErrorCode::TooManyRequests, ErrorCode::Internal, ErrorCode::Unavailable]) {
-            let meaning = code.meaning();
-            by_status.entry(meaning.status.as_u16()).or_default().push(meaning.name);
+        let mut by_status = BTreeMap::<u16, Vec<ErrorCode>>::new();
+        for code in codes::<F>() {
+            by_status.entry(code.meaning().status.as_u16()).or_default().push(code);
         }
         let responses = by_status.into_iter().map(|(status, codes)| MetaResponse {
-            // The registry wants text that lives for ever; the document is made once.
-            description: Box::leak(format!("`{}`", codes.join("`, `")).into_boxed_str()),
+            description: named(codes),
             status: Some(status),
             status_range: None,
             content: vec![MetaMediaType {
@@ -63,6 +67,13 @@ impl<F: Failures> ApiResponse for Failure<F> {
     fn register(registry: &mut Registry) {
         ErrorBody::register(registry);
     }
+}
+
+/// The names of codes: what `document` writes the description and the examples of a response from.
+pub fn named(codes: impl IntoIterator<Item = ErrorCode>) -> &'static str {
+    let names: Vec<_> = codes.into_iter().map(|code| code.meaning().name).collect();
+    // The registry wants text that lives for ever; the document is made once.
+    names.join(" ").leak()
 }
 
 fn headers(status: u16) -> Vec<MetaHeader> {
@@ -82,14 +93,14 @@ fn headers(status: u16) -> Vec<MetaHeader> {
 
 /// Names the failures of operations.
 macro_rules! failures {
-    ($($name:ident: $($code:ident),+;)+) => {
+    ($($name:ident: $($code:ident),*;)+) => {
         $(
             /// The failures of an operation.
             pub struct $name;
 
             impl $crate::api::failure::Failures for $name {
                 const CODES: &'static [$crate::api::error_code::ErrorCode] =
-                    &[$($crate::api::error_code::ErrorCode::$code),+];
+                    &[$($crate::api::error_code::ErrorCode::$code),*];
             }
         )+
     };

@@ -5,7 +5,7 @@ use std::{borrow::Cow, marker::PhantomData};
 use futures_util::future::Either;
 use poem::http::HeaderValue;
 use poem_openapi::{
-    registry::{MetaSchema, MetaSchemaRef},
+    registry::{MetaSchema, MetaSchemaRef, Registry},
     types::{ParseFromJSON, ParseResult, ToJSON, Type},
 };
 use reqwest::Url;
@@ -29,8 +29,11 @@ use crate::{
 
 /// What the document says about a kind of field.
 pub trait Kind: Send + Sync + 'static {
-    /// Its schema.
-    fn schema() -> MetaSchema;
+    /// Its schema, or the name of it.
+    fn schema_ref() -> MetaSchemaRef;
+
+    /// Registers the schema if it has a name.
+    fn register(_registry: &mut Registry) {}
 }
 
 /// A field as it came: checked only when the handler asks for its value, so that one answer lists all wrong fields.
@@ -41,11 +44,6 @@ pub struct Field<K, const REQUIRED: bool = true>(Option<Value>, PhantomData<K>);
 pub type OptionalField<K> = Field<K, false>;
 
 impl<K, const REQUIRED: bool> Field<K, REQUIRED> {
-    /// This field, or another that stands for it.
-    pub fn or(self, alias: OptionalField<K>) -> Self {
-        Self(self.0.or(alias.0), PhantomData)
-    }
-
     /// A value from outside the body.
     pub fn from_text(text: Option<String>) -> Self {
         Self(text.map(Value::String), PhantomData)
@@ -63,7 +61,11 @@ impl<K: Kind, const REQUIRED: bool> Type for Field<K, REQUIRED> {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Inline(Box::new(K::schema()))
+        K::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        K::register(registry);
     }
 
     fn as_raw_value(&self) -> Option<&Self> {
@@ -95,8 +97,8 @@ macro_rules! kinds {
             pub struct $name;
 
             impl Kind for $name {
-                fn schema() -> MetaSchema {
-                    MetaSchema { $($setting: $value,)* ..MetaSchema::new("string") }
+                fn schema_ref() -> MetaSchemaRef {
+                    MetaSchemaRef::Inline(Box::new(MetaSchema { $($setting: $value,)* ..MetaSchema::new("string") }))
                 }
             }
         )*
@@ -118,11 +120,32 @@ kinds! {
     NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
     /// The URL of a picture.
     AvatarUrlKind { example: Some("https://cdn.example.com/a.png".into()), format: Some("uri"), max_length: Some(512) }
-    /// The purpose of an SMS code.
-    PurposeKind {
-        example: Some("login".into()),
-        default: Some("login".into()),
-        enum_items: Purpose::ALL.iter().map(|purpose| purpose.as_str().into()).collect(),
+}
+
+/// The purpose of an SMS code.
+#[derive(Debug)]
+pub struct PurposeKind;
+
+impl PurposeKind {
+    const NAME: &str = "SmsCodePurpose";
+}
+
+impl Kind for PurposeKind {
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::NAME.to_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(Self::NAME.to_owned(), |_| MetaSchema {
+            description: Some(
+                "What an SMS code is for; `login` unless a request says otherwise. `login` signs in or registers, \
+                 `reset_password` sets a password, `change_mobile` moves an account to another number, \
+                 `delete_account` deletes it; the last two need an access token. A code is worth nothing for any other \
+                 purpose.",
+            ),
+            enum_items: Purpose::ALL.map(|purpose| purpose.as_str().into()).into(),
+            ..MetaSchema::new("string")
+        });
     }
 }
 

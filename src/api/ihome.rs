@@ -4,15 +4,18 @@ use poem::Result;
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
-    payload::Json,
 };
+use uuid::Uuid;
 
 use super::{
     Section,
     bearer::ClassicSignedIn,
-    classic::{Classic, ClassicJson, ClassicPasswordSignIn, SignedOut, WithCookie, success},
+    classic::{
+        Answer, Classic, ClassicJson, ClassicPasswordSignIn, NotSignedIn, RegisterClassic, SendClassicCode, SessionAnswer,
+        SignInClassic, SignedOut,
+    },
     context::RequestContext,
-    envelope::{ClassicEnvelope, Nothing},
+    envelope::{ClassicEnvelope, ClassicOutcome},
     form::{Field, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
     image_codes::{Picture, picture},
     problem::Problem,
@@ -36,7 +39,7 @@ struct IhomeRegistration {
 #[derive(Debug, Object)]
 struct IhomeSessionUser {
     /// A UUIDv7.
-    user_id: String,
+    user_id: Uuid,
     /// The mobile number until the user chooses another.
     name: String,
     /// Eleven digits.
@@ -47,7 +50,7 @@ struct IhomeSessionUser {
 #[derive(Debug, Object)]
 struct IhomeUser {
     /// A UUIDv7.
-    user_id: String,
+    user_id: Uuid,
     /// The mobile number until the user chooses another.
     name: String,
     /// Eleven digits.
@@ -64,7 +67,7 @@ impl Ihome {
     /// Get a picture code
     ///
     /// Needed for every SMS code of this family.
-    #[oai(path = "/imagecode/:id", method = "get", operation_id = "ihome_get_imagecode")]
+    #[oai(path = "/imagecode/:id", method = "get", operation_id = "ihome_get_image_code_at_imagecode")]
     async fn imagecode(
         &self,
         context: &RequestContext,
@@ -76,7 +79,7 @@ impl Ihome {
 
     /// Get a picture code (other path)
     ///
-    /// The same as `ihome_get_imagecode`.
+    /// The same as `ihome_get_image_code_at_imagecode`.
     #[oai(path = "/image_codes/:id", method = "get", operation_id = "ihome_get_image_code")]
     async fn image_codes(
         &self,
@@ -90,7 +93,7 @@ impl Ihome {
     /// Send an SMS code for registering
     ///
     /// The picture code is used up whatever the outcome. A registered number gets 4003.
-    #[oai(path = "/smscode/:mobile", method = "get", operation_id = "ihome_send_smscode")]
+    #[oai(path = "/smscode/:mobile", method = "get", operation_id = "ihome_send_sms_code_at_smscode")]
     async fn smscode(
         &self,
         context: &RequestContext,
@@ -100,15 +103,15 @@ impl Ihome {
         text: Query<Option<String>>,
         /// The id of the picture.
         id: Query<Option<String>>,
-    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
+    ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
-        let (id, text) = (OptionalField::from_text(id.0), OptionalField::from_text(text.0));
+        let (id, text) = (Field::from_text(id.0), Field::from_text(text.0));
         self.0.send_code(context, mobile, ("id", id), ("text", text)).await
     }
 
     /// Send an SMS code for registering (other parameters)
     ///
-    /// The same as `ihome_send_smscode`.
+    /// The same as `ihome_send_sms_code_at_smscode`.
     #[oai(path = "/sms_codes/:mobile", method = "get", operation_id = "ihome_send_sms_code")]
     async fn sms_codes(
         &self,
@@ -119,9 +122,9 @@ impl Ihome {
         image_code: Query<Option<String>>,
         /// The id of the picture.
         image_code_id: Query<Option<String>>,
-    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
+    ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
-        let (id, text) = (OptionalField::from_text(image_code_id.0), OptionalField::from_text(image_code.0));
+        let (id, text) = (Field::from_text(image_code_id.0), Field::from_text(image_code.0));
         self.0.send_code(context, mobile, ("image_code_id", id), ("image_code", text)).await
     }
 
@@ -129,7 +132,7 @@ impl Ihome {
     ///
     /// With the code from the SMS and a password. A taken number gets 4003. The answer signs the user in.
     #[oai(path = "/users", method = "post", operation_id = "ihome_register")]
-    async fn register(&self, context: &RequestContext, body: ClassicJson<IhomeRegistration>) -> Result<WithCookie> {
+    async fn register(&self, context: &RequestContext, body: ClassicJson<IhomeRegistration>) -> Result<SessionAnswer<RegisterClassic>> {
         let IhomeRegistration { mobile, sms_code, password, password2 } = body.0;
         self.0.register(context, mobile, ("sms_code", sms_code), password, Some(password2)).await
     }
@@ -138,7 +141,7 @@ impl Ihome {
     ///
     /// A wrong number and a wrong password are both 4106.
     #[oai(path = "/sessions", method = "post", operation_id = "ihome_sign_in")]
-    async fn sign_in(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<WithCookie> {
+    async fn sign_in(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<SessionAnswer<SignInClassic>> {
         self.0.sign_in(context, body.0).await
     }
 
@@ -146,15 +149,15 @@ impl Ihome {
     ///
     /// 4101 if nobody is.
     #[oai(path = "/session", method = "get", operation_id = "ihome_get_session")]
-    async fn session(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+    async fn session(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         self.session_user(caller.0).await
     }
 
     /// Who is signed in? (other path)
     ///
     /// The same as `ihome_get_session`.
-    #[oai(path = "/sessions", method = "get", operation_id = "ihome_get_sessions")]
-    async fn sessions(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+    #[oai(path = "/sessions", method = "get", operation_id = "ihome_get_session_at_sessions")]
+    async fn sessions(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         self.session_user(caller.0).await
     }
 
@@ -162,15 +165,15 @@ impl Ihome {
     ///
     /// 4101 if nobody is signed in.
     #[oai(path = "/user", method = "get", operation_id = "ihome_get_user")]
-    async fn user(&self, caller: ClassicSignedIn) -> Result<Json<ClassicEnvelope<IhomeUser>>> {
+    async fn user(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeUser>, NotSignedIn>> {
         let user = self.current_user(caller.0).await?;
         let user = IhomeUser {
-            user_id: user.id.to_string(),
+            user_id: user.id,
             name: user.name,
             mobile: user.mobile.as_str().to_owned(),
             avatar: user.avatar_url.unwrap_or_default(),
         };
-        Ok(success("OK", Some(user)))
+        Ok(ClassicEnvelope::ok("OK", user).into())
     }
 
     /// Sign out
@@ -184,18 +187,18 @@ impl Ihome {
     /// Sign out (other path)
     ///
     /// The same as `ihome_sign_out`.
-    #[oai(path = "/sessions", method = "delete", operation_id = "ihome_delete_sessions")]
+    #[oai(path = "/sessions", method = "delete", operation_id = "ihome_sign_out_at_sessions")]
     async fn delete_sessions(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
         self.0.sign_out(context, caller.0).await
     }
 }
 
 impl Ihome {
-    async fn session_user(&self, caller: Identity) -> Result<Json<ClassicEnvelope<IhomeSessionUser>>> {
+    async fn session_user(&self, caller: Identity) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         let user = self.current_user(caller).await?;
         let user =
-            IhomeSessionUser { user_id: user.id.to_string(), name: user.name, mobile: user.mobile.as_str().to_owned() };
-        Ok(success("OK", Some(user)))
+            IhomeSessionUser { user_id: user.id, name: user.name, mobile: user.mobile.as_str().to_owned() };
+        Ok(ClassicEnvelope::ok("OK", user).into())
     }
 
     async fn current_user(&self, caller: Identity) -> Result<User, Problem> {

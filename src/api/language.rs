@@ -1,7 +1,9 @@
 //! In which language are messages written?
 
+use clap::ValueEnum;
+
 /// Chinese unless the client prefers English.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Language {
     /// Chinese.
     Zh,
@@ -16,6 +18,12 @@ impl Language {
             .and_then(|header| header.trim_start().get(..2))
             .is_some_and(|start| start.eq_ignore_ascii_case("en"));
         if english { Self::En } else { Self::Zh }
+    }
+
+    /// Reads `lang` of a query: English unless it asks for Chinese.
+    pub fn from_query(query: Option<&str>) -> Self {
+        let chinese = query.is_some_and(|query| query.split('&').any(|pair| pair == "lang=zh"));
+        if chinese { Self::Zh } else { Self::En }
     }
 
     /// The one of two texts that is in this language.

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, IntoResponse, Response, Route, endpoint::make_sync, get, web::Html};
-use poem_openapi::{LicenseObject, OpenApiService, Tags};
-use serde_json::Value;
+use poem::{Endpoint, Response, Route, get};
+use poem_openapi::{ContactObject, LicenseObject, OpenApiService, Tags};
 
 mod aliases;
 mod allowed_methods;
@@ -24,6 +23,7 @@ mod form;
 mod ihome;
 mod image_codes;
 mod language;
+mod pages;
 mod passport;
 mod passwords;
 mod pipeline;
@@ -34,6 +34,9 @@ mod sms_codes;
 mod timestamp;
 mod user;
 
+pub use document::Documents;
+pub use language::Language;
+pub use pages::print;
 pub use pipeline::CloseConnection;
 pub use service::Readiness;
 
@@ -68,6 +71,20 @@ enum Section {
     Service,
 }
 
+impl Section {
+    /// In the order in which a newcomer needs them.
+    const ALL: [Self; 8] = [
+        Self::SmsCodes,
+        Self::Authorizations,
+        Self::User,
+        Self::Sessions,
+        Self::ImageCodes,
+        Self::Ihome,
+        Self::Passport,
+        Self::Service,
+    ];
+}
+
 /// What the API is made of.
 pub struct Parts {
     /// The rules.
@@ -80,8 +97,8 @@ pub struct Parts {
     pub outbox: Option<Outbox>,
 }
 
-/// The whole of HTTP, and the document that describes it.
-pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response> + 'static, Value) {
+/// The whole of HTTP, and the documents that describe it.
+pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response> + 'static, Documents) {
     let Parts { auth, keys, readiness, outbox } = parts;
     let public_url = config.public_url();
     let cookie = config.classic_cookie == Switch::On;
@@ -98,24 +115,12 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         service::Service { auth: auth.clone(), readiness, keys, public_url: public_url.clone() },
     );
     let service = OpenApiService::new(sections, "Phonepass", env!("CARGO_PKG_VERSION"))
-        .description(document::DESCRIPTION)
-        .license(LicenseObject::new("MIT OR Apache-2.0"))
+        .contact(ContactObject::new().name("Phonepass").url(public_url.clone()))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
         .server(public_url);
-    let raw = service.spec();
-    let document = document::complete(&raw);
-    let json = print(&document);
-    let yaml = serde_yaml_ng::to_string(&document).expect("JSON is YAML");
-    let page = service.swagger_ui_html().replacen(&raw, &json, 1).replacen(
-        "deepLinking: true",
-        "deepLinking: true, persistAuthorization: true",
-        1,
-    );
-
-    let mut routes = Route::new()
-        .nest("/", service)
-        .at("/docs", get(make_sync(move |_| Html(page.clone()))))
-        .at("/openapi.json", get(make_sync(move |_| json.clone().with_content_type("application/json"))))
-        .at("/openapi.yaml", get(make_sync(move |_| yaml.clone().with_content_type("application/yaml"))));
+    let documents = document::Documents::new(&service.spec(), &Section::ALL.map(|section| section.name()));
+    let swagger_ui = service.swagger_ui_html();
+    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui, outbox.is_some());
     if let Some(outbox) = outbox {
         routes = routes.at("/dev/sms", get(dev_sms::DevSms(outbox)));
     }
@@ -125,12 +130,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         proxies: client_ip::TrustedProxies(config.trusted_proxies.clone()),
         cors: cors::Cors(config.cors_origins.clone()),
         cookie_sign_in: bearer::CookieSignIn(cookie),
-        allowed_methods: allowed_methods::AllowedMethods::new(&document),
+        allowed_methods: allowed_methods::AllowedMethods::new(&documents.en),
     };
-    (pipeline, document)
-}
-
-/// The document as it is written to a file.
-pub fn print(document: &Value) -> String {
-    serde_json::to_string_pretty(document).expect("JSON can be written") + "\n"
+    (pipeline, documents)
 }

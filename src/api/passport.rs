@@ -1,15 +1,20 @@
 //! The passport family: `/passport`.
 
-use poem::Result;
-use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
+use std::collections::HashMap;
+
+use poem::{Result, web};
+use poem_openapi::{Object, OpenApi, param::Query};
 
 use super::{
     Section,
     bearer::ClassicSignedIn,
-    classic::{Classic, ClassicJson, ClassicPasswordSignIn, SignedOut, WithCookie},
+    classic::{
+        Answer, Classic, ClassicJson, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer, SignInClassic,
+        SignedOut,
+    },
     context::RequestContext,
-    envelope::{ClassicEnvelope, Nothing},
-    form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    envelope::ClassicOutcome,
+    form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
     image_codes::{Picture, picture},
 };
 
@@ -18,16 +23,10 @@ use super::{
 struct PassportCodeRequest {
     /// A mainland China mobile number.
     mobile: Field<MobileKind>,
-    /// What the picture says.
-    image_code: OptionalField<ImageCodeKind>,
-    /// The id of the picture.
-    image_code_id: OptionalField<ImageCodeIdKind>,
-    /// Stands for `image_code`.
-    #[oai(rename = "imageCode")]
-    image_code_alias: OptionalField<ImageCodeKind>,
-    /// Stands for `image_code_id`.
-    #[oai(rename = "imageCodeId")]
-    image_code_id_alias: OptionalField<ImageCodeIdKind>,
+    /// What the picture says; upper and lower case are one. `imageCode` stands for it, too.
+    image_code: Field<ImageCodeKind>,
+    /// The id under which the picture was fetched. `imageCodeId` stands for it, too.
+    image_code_id: Field<ImageCodeIdKind>,
 }
 
 /// A new user.
@@ -35,10 +34,8 @@ struct PassportCodeRequest {
 struct PassportRegistration {
     /// A mainland China mobile number.
     mobile: Field<MobileKind>,
-    /// The code from the SMS.
-    smscode: OptionalField<SmsCodeKind>,
-    /// Stands for `smscode`.
-    sms_code: OptionalField<SmsCodeKind>,
+    /// The code from the SMS. `sms_code` stands for it, too.
+    smscode: Field<SmsCodeKind>,
     /// At least 8 characters. `passwd` stands for it, too.
     password: Field<PasswordKind>,
 }
@@ -50,22 +47,17 @@ pub struct Passport(pub Classic);
 impl Passport {
     /// Get a picture code
     ///
-    /// Needed for every SMS code of this family. One of the parameters names the picture.
+    /// Needed for every SMS code of this family.
     #[oai(path = "/image_code", method = "get", operation_id = "passport_get_image_code")]
     async fn image_code(
         &self,
         context: &RequestContext,
-        /// Any id that the client makes up.
+        /// Any id that the client makes up. `cur_id`, `imageCodeId` and `image_code_id` stand for it, too.
         code_id: Query<Option<String>>,
-        /// Stands for `code_id`.
-        cur_id: Query<Option<String>>,
-        /// Stands for `code_id`.
-        #[oai(name = "imageCodeId")]
-        camel_case_id: Query<Option<String>>,
-        /// Stands for `code_id`.
-        image_code_id: Query<Option<String>>,
+        mut aliases: web::Query<HashMap<String, String>>,
     ) -> Result<Picture> {
-        let id = code_id.0.or(cur_id.0).or(camel_case_id.0).or(image_code_id.0).unwrap_or_default();
+        let alias = ["cur_id", "imageCodeId", "image_code_id"].into_iter().find_map(|name| aliases.remove(name));
+        let id = code_id.0.or(alias).unwrap_or_default();
         Ok(picture(&self.0.auth, context, "code_id", &id).await?)
     }
 
@@ -77,27 +69,25 @@ impl Passport {
         &self,
         context: &RequestContext,
         body: ClassicJson<PassportCodeRequest>,
-    ) -> Result<Json<ClassicEnvelope<Nothing>>> {
-        let body = body.0;
-        let id = body.image_code_id.or(body.image_code_id_alias);
-        let text = body.image_code.or(body.image_code_alias);
-        self.0.send_code(context, body.mobile, ("image_code_id", id), ("image_code", text)).await
+    ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
+        let PassportCodeRequest { mobile, image_code, image_code_id } = body.0;
+        self.0.send_code(context, mobile, ("image_code_id", image_code_id), ("image_code", image_code)).await
     }
 
     /// Register
     ///
     /// With the code from the SMS and a password. A taken number gets 4003. The answer signs the user in.
     #[oai(path = "/register", method = "post", operation_id = "passport_register")]
-    async fn register(&self, context: &RequestContext, body: ClassicJson<PassportRegistration>) -> Result<WithCookie> {
-        let PassportRegistration { mobile, smscode, sms_code, password } = body.0;
-        self.0.register(context, mobile, ("smscode", smscode.or(sms_code)), password, None).await
+    async fn register(&self, context: &RequestContext, body: ClassicJson<PassportRegistration>) -> Result<SessionAnswer<RegisterClassic>> {
+        let PassportRegistration { mobile, smscode, password } = body.0;
+        self.0.register(context, mobile, ("smscode", smscode), password, None).await
     }
 
     /// Sign in with a password
     ///
     /// A wrong number and a wrong password are both 4106.
     #[oai(path = "/login", method = "post", operation_id = "passport_sign_in")]
-    async fn login(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<WithCookie> {
+    async fn login(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<SessionAnswer<SignInClassic>> {
         self.0.sign_in(context, body.0).await
     }
 

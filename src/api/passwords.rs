@@ -15,9 +15,9 @@ use crate::auth::{Auth, account::Proof};
 
 failures! {
     ChangePassword: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, OldPasswordWrong, TokenInvalid,
-        TokenExpired, SessionRevoked, BodyTooLarge, MediaTypeUnsupported;
+        TokenExpired, SessionRevoked, MediaTypeUnsupported;
     ResetPassword: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, AccountDisabled,
-        BodyTooLarge, MediaTypeUnsupported;
+        MediaTypeUnsupported;
 }
 
 /// A new password, and a proof that it is the user who sets it: `old_password` or `code`.

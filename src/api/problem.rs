@@ -14,7 +14,7 @@ use poem_openapi::{
 
 use super::{
     context::{Family, RequestContext},
-    envelope::{ClassicEnvelope, ErrorBody, FieldErrorBody, Nothing},
+    envelope::{ClassicOutcome, ErrorBody, FieldErrorBody},
     error_code::ErrorCode,
     language::{Language, Text},
 };
@@ -175,11 +175,7 @@ impl Problem {
                 // What never reaches a handler keeps its status: no front end of these families gets there.
                 let unreached =
                     matches!(self.code, ErrorCode::NotFound | ErrorCode::MethodNotAllowed | ErrorCode::BodyTooLarge);
-                let body = ClassicEnvelope::<Nothing> {
-                    errno: meaning.errno,
-                    errmsg: self.classic_message(context.language),
-                    data: None,
-                };
+                let body = ClassicOutcome { errno: meaning.errno, errmsg: self.classic_message(context.language) };
                 (if unreached { meaning.status } else { StatusCode::OK }, body.to_json())
             }
         };
@@ -213,7 +209,7 @@ impl Problem {
             request_id: context.id().to_owned(),
             retry_after,
             attempts_left: self.attempts_left,
-            fields: fields.collect(),
+            fields: (!self.fields.is_empty()).then(|| fields.collect()),
         }
     }
 

@@ -8,12 +8,16 @@ use std::{
     time::Duration,
 };
 
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Any};
-use serde_json::Value;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::ParseFromJSON};
 
-use super::Section;
+use super::{
+    Section,
+    context::RequestContext,
+    error_code::ErrorCode,
+    failure::{Failure, failures},
+};
 use crate::{
-    auth::{Auth, keys::Keys},
+    auth::{Auth, error::Error, keys::Keys},
     store::{StoreError, ephemeral::EphemeralStore, users::UserStore},
 };
 
@@ -29,6 +33,10 @@ pub struct Readiness {
     pub codes: Arc<dyn EphemeralStore>,
     /// Set as soon as the process is told to stop.
     pub stopping: Arc<AtomicBool>,
+}
+
+failures! {
+    Publish: ;
 }
 
 /// The state of one part of the service.
@@ -49,6 +57,56 @@ struct Health {
     checks: Vec<Check>,
 }
 
+/// Why no requests can be served.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct NotReady {
+    /// For people; Chinese, or English with `Accept-Language: en`.
+    message: String,
+    /// For programs: `unavailable`.
+    code: String,
+    /// Names this request in the service's logs.
+    request_id: String,
+    /// Seconds to wait before another try.
+    retry_after: Option<u64>,
+    /// `unavailable`, or `stopping` when the process was told to end.
+    status: Option<String>,
+    /// Every part of the service, and whether it works.
+    checks: Option<Vec<Check>>,
+}
+
+/// A verification key (RFC 7517). Members that its type does not have are left out.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct JsonWebKey {
+    /// The type of key: `EC` (ES256), `OKP` (EdDSA) or `RSA` (RS256).
+    kty: String,
+    /// What the key is for: `sig`, signatures.
+    #[oai(rename = "use")]
+    usage: String,
+    /// The one algorithm that the key is used with: `ES256`, `EdDSA` or `RS256`.
+    alg: String,
+    /// The name of the key, as in the header of the tokens that it signed.
+    kid: String,
+    /// The curve of `EC` and `OKP` keys: `P-256` or `Ed25519`.
+    crv: Option<String>,
+    /// The point's x, or the `OKP` key, in base64url.
+    x: Option<String>,
+    /// The point's y of `EC` keys, in base64url.
+    y: Option<String>,
+    /// The modulus of `RSA` keys, in base64url.
+    n: Option<String>,
+    /// The exponent of `RSA` keys, in base64url.
+    e: Option<String>,
+}
+
+/// The verification keys of the service (RFC 7517, 5).
+#[derive(Debug, Object)]
+struct JsonWebKeySet {
+    /// Every key; no order is meant.
+    keys: Vec<JsonWebKey>,
+}
+
 #[derive(ApiResponse)]
 enum Alive {
     /// The process runs.
@@ -63,7 +121,12 @@ enum Ready {
     Ok(Json<Health>),
     /// A store does not answer, or the process is about to stop.
     #[oai(status = 503)]
-    Unavailable(Json<Health>, #[oai(header = "Retry-After")] u32),
+    Unavailable(
+        Json<NotReady>,
+        /// Seconds to wait before another try.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
 }
 
 #[derive(ApiResponse)]
@@ -71,8 +134,8 @@ enum Keyring {
     /// A JWKS (RFC 7517).
     #[oai(status = 200)]
     Ok(
-        Json<Any<Value>>,
-        /// For how long the keys may be kept.
+        Json<JsonWebKeySet>,
+        /// For how long the keys may be kept (RFC 9111).
         #[oai(header = "Cache-Control")]
         String,
     ),
@@ -125,7 +188,7 @@ impl Service {
     ///
     /// Asks every store; 503 names the one that fails. For readiness probes and load balancers.
     #[oai(path = "/readyz", method = "get", operation_id = "get_readiness")]
-    async fn readyz(&self) -> Ready {
+    async fn readyz(&self, context: &RequestContext) -> Ready {
         let Readiness { users, codes, stopping } = &self.readiness;
         let (users_ok, codes_ok) = tokio::join!(answers(users.ping()), answers(codes.ping()));
         let checks = [(users.name(), users_ok), (codes.name(), codes_ok)]
@@ -138,24 +201,35 @@ impl Service {
         } else {
             "unavailable"
         };
-        Ready::Unavailable(Json(Health { status: status.to_owned(), checks }), 1)
+        let retry_after = 1;
+        let meaning = ErrorCode::Unavailable.meaning();
+        let body = NotReady {
+            message: meaning.message(context.language).to_owned(),
+            code: meaning.name.to_owned(),
+            request_id: context.id().to_owned(),
+            retry_after: Some(retry_after),
+            status: Some(status.to_owned()),
+            checks: Some(checks),
+        };
+        Ready::Unavailable(Json(body), retry_after)
     }
 
     /// Get the verification keys
     ///
     /// Every key that access tokens are signed with, by `kid`. Fetch again when a token names an unknown one.
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "get_jwks")]
-    async fn jwks(&self) -> poem::Result<Keyring> {
-        let jwks = serde_json::to_value(self.keys.current().jwks()).map_err(poem::error::InternalServerError)?;
-        Ok(Keyring::Ok(Json(Any(jwks)), "public, max-age=300".to_owned()))
+    async fn jwks(&self) -> Result<Keyring, Failure<Publish>> {
+        let jwks = serde_json::to_value(self.keys.current().jwks()).map_err(|error| Error::Internal(error.to_string()))?;
+        let jwks = JsonWebKeySet::parse_from_json(Some(jwks)).map_err(|error| Error::Internal(error.into_message()))?;
+        Ok(Keyring::Ok(Json(jwks), "public, max-age=300".to_owned()))
     }
 
     /// Get the metadata (OpenID Connect Discovery)
     ///
     /// From which a resource server finds issuer and keys.
     #[oai(path = "/.well-known/openid-configuration", method = "get", operation_id = "get_openid_configuration")]
-    async fn openid_configuration(&self) -> Json<Metadata> {
-        Json(self.metadata())
+    async fn openid_configuration(&self) -> Result<Json<Metadata>, Failure<Publish>> {
+        Ok(Json(self.metadata()))
     }
 
     /// Get the metadata (RFC 8414)
@@ -166,8 +240,8 @@ impl Service {
         method = "get",
         operation_id = "get_authorization_server_metadata"
     )]
-    async fn oauth_authorization_server(&self) -> Json<Metadata> {
-        Json(self.metadata())
+    async fn oauth_authorization_server(&self) -> Result<Json<Metadata>, Failure<Publish>> {
+        Ok(Json(self.metadata()))
     }
 }
 

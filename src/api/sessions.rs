@@ -1,6 +1,5 @@
 //! Where a user is signed in: `/app/v1_0/user/sessions`.
 
-use chrono::DateTime;
 use poem::Result;
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
 use uuid::Uuid;
@@ -29,7 +28,7 @@ failures! {
 #[oai(rename = "Session", skip_serializing_if_is_none)]
 struct SessionBody {
     /// A UUIDv7, the claim `sid` of its access tokens.
-    id: String,
+    id: Uuid,
     /// Is it the one that asks?
     current: bool,
     /// When the user signed in.
@@ -46,7 +45,7 @@ impl SessionBody {
     fn new(session: session::Session, current: Uuid) -> Self {
         Self {
             current: session.id == current,
-            id: session.id.to_string(),
+            id: session.id,
             created_at: Timestamp(session.created_at),
             refreshed_at: session.refreshed_at.map(Timestamp),
             ip: session.ip.unwrap_or_default(),
@@ -57,26 +56,9 @@ impl SessionBody {
 
 /// Where the user is signed in.
 #[derive(Debug, Object)]
-#[oai(example)]
 struct SessionList {
     /// The newest first, at most 500.
     sessions: Vec<SessionBody>,
-}
-
-impl poem_openapi::types::Example for SessionList {
-    fn example() -> Self {
-        let time = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
-        Self {
-            sessions: vec![SessionBody {
-                id: "019ac6ab-4b18-7c61-8d3e-0c6f7e1f6a55".to_owned(),
-                current: true,
-                created_at: Timestamp(time),
-                refreshed_at: None,
-                ip: "203.0.113.7".to_owned(),
-                user_agent: "Example/1.0 (Android 16)".to_owned(),
-            }],
-        }
-    }
 }
 
 #[derive(ApiResponse)]

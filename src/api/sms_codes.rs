@@ -24,15 +24,14 @@ failures! {
     SendLoginCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
         SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed;
     SendCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
-        SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed, BodyTooLarge, MediaTypeUnsupported;
+        SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed, MediaTypeUnsupported;
 }
 
 /// Who gets a code, and what for.
 #[derive(Debug, Object)]
-struct CodeOrder {
+struct SmsCodeRequest {
     /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// What the code is for. `change_mobile` and `delete_account` need an access token.
     purpose: OptionalField<PurposeKind>,
     /// The id under which a picture code was fetched, after `image_code_required`.
     image_code_id: OptionalField<ImageCodeIdKind>,
@@ -42,25 +41,18 @@ struct CodeOrder {
 
 /// A code is on its way.
 #[derive(Debug, Object)]
-#[oai(example)]
-struct SentCode {
+struct SentSmsCode {
     /// Seconds for which the code is valid.
     expires_in: u64,
     /// Seconds until another one can be sent to this number.
     resend_after: u64,
 }
 
-impl poem_openapi::types::Example for SentCode {
-    fn example() -> Self {
-        Self { expires_in: 300, resend_after: 60 }
-    }
-}
-
 #[derive(ApiResponse)]
 enum Sent {
     /// A code was sent.
     #[oai(status = 200)]
-    Ok(Json<Envelope<SentCode>>),
+    Ok(Json<Envelope<SentSmsCode>>),
 }
 
 /// The section.
@@ -104,7 +96,7 @@ impl SmsCodes {
         &self,
         context: &RequestContext,
         caller: MaybeSignedIn,
-        body: Json<CodeOrder>,
+        body: Json<SmsCodeRequest>,
     ) -> Result<Sent, Failure<SendCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
@@ -123,7 +115,7 @@ impl SmsCodes {
     async fn send<F>(&self, request: CodeRequest) -> Result<Sent, Failure<F>> {
         let sms_codes = &self.0.sms_codes;
         sms_codes.send(request).await?;
-        Ok(Sent::Ok(Json(Envelope::ok(SentCode {
+        Ok(Sent::Ok(Json(Envelope::ok(SentSmsCode {
             expires_in: sms_codes.settings().ttl.as_secs(),
             resend_after: sms_codes.resend_gap().as_secs(),
         }))))

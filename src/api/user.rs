@@ -1,9 +1,9 @@
 //! The user behind a token: `/app/v1_0/user`, and how they move or leave: `/app/v1_0/user/mobile`,
 //! `/app/v1_0/account_deletions`.
 
-use chrono::DateTime;
 use poem::Result;
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use uuid::Uuid;
 
 use super::{
     Section,
@@ -18,11 +18,11 @@ use crate::{auth::Auth, model::user};
 
 failures! {
     GetUser: TokenInvalid, TokenExpired, SessionRevoked;
-    UpdateUser: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked, BodyTooLarge, MediaTypeUnsupported;
+    UpdateUser: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked, MediaTypeUnsupported;
     ChangeMobile: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired,
-        SessionRevoked, MobileTaken, BodyTooLarge, MediaTypeUnsupported;
+        SessionRevoked, MobileTaken, MediaTypeUnsupported;
     DeleteAccount: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired, SessionRevoked,
-        BodyTooLarge, MediaTypeUnsupported;
+        MediaTypeUnsupported;
 }
 
 /// What to change; what is left out stays.
@@ -54,10 +54,10 @@ struct AccountDeletion {
 
 /// A user, as they see themselves.
 #[derive(Debug, Object)]
-#[oai(example, skip_serializing_if_is_none)]
+#[oai(skip_serializing_if_is_none)]
 struct User {
     /// A UUIDv7.
-    id: String,
+    id: Uuid,
     /// Eleven digits.
     mobile: String,
     /// 1 to 32 characters; the mobile number until the user chooses another.
@@ -75,28 +75,13 @@ struct User {
 impl From<user::User> for User {
     fn from(user: user::User) -> Self {
         Self {
-            id: user.id.to_string(),
+            id: user.id,
             mobile: user.mobile.as_str().to_owned(),
             name: user.name,
             avatar_url: user.avatar_url,
             has_password: user.password_hash.is_some(),
             created_at: Timestamp(user.created_at),
             last_login: Timestamp(user.last_login),
-        }
-    }
-}
-
-impl poem_openapi::types::Example for User {
-    fn example() -> Self {
-        let time = DateTime::from_timestamp(1_790_000_000, 0).unwrap_or_default();
-        Self {
-            id: "019ac6ab-4b18-70a5-b19b-5664a8cd9e2f".to_owned(),
-            mobile: "13800138000".to_owned(),
-            name: "13800138000".to_owned(),
-            avatar_url: None,
-            has_password: false,
-            created_at: Timestamp(time),
-            last_login: Timestamp(time),
         }
     }
 }

@@ -1,0 +1,123 @@
+//! What do requests and answers look like? Read from `openapi/examples.json`; refusals from their codes.
+
+use serde_json::{Map, Value, json};
+
+use super::{responses, translation};
+use crate::api::{context::Family, error_code::ErrorCode, language::Language};
+
+const EXAMPLES: &str = include_str!("../../../openapi/examples.json");
+
+const REFERENCE: &str = "#/components/schemas/";
+
+/// An example of everything that the document describes.
+pub struct Examples {
+    /// By the name of the schema.
+    schemas: Map<String, Value>,
+    /// By operation, then by parameter.
+    parameters: Value,
+    /// By operation, then by name: as the document lists them.
+    requests: Value,
+}
+
+impl Examples {
+    /// Reads the examples, and composes those of schemas that consist of others.
+    pub fn new(document: &Value, language: Language) -> Self {
+        let mut listed: Value = serde_json::from_str(EXAMPLES).expect("the examples are JSON");
+        let refusal = of_refusal(ErrorCode::RequestInvalid, Family::App, language);
+        listed["schemas"]["FieldError"] = refusal["fields"][0].clone();
+        listed["schemas"]["ErrorBody"] = refusal;
+        if language == Language::Zh {
+            translation::translate(&mut listed["requests"]);
+        }
+        let described = &document["components"]["schemas"];
+        let names = described.as_object().into_iter().flatten().map(|(name, _)| name);
+        let schemas = names.map(|name| (name.clone(), compose(name, described, &listed["schemas"]))).collect();
+        Self { schemas, parameters: listed["parameters"].take(), requests: listed["requests"].take() }
+    }
+
+    /// Shows what an operation takes and gives.
+    pub fn add_to(&self, operation: &mut Map<String, Value>) {
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(example) = self.parameters[&id].get(parameter["name"].as_str().unwrap_or_default()) {
+                parameter["example"] = example.clone();
+            }
+        }
+        if let Some(body) = operation.get_mut("requestBody") {
+            body["content"]["application/json"]["examples"] = self.requests[&id].clone();
+        }
+        for (_, response) in responses(operation) {
+            let Some(media_type) = response.pointer_mut("/content/application~1json") else { continue };
+            let Some(example) = media_type["schema"]["$ref"].as_str().and_then(|name| self.of_schema(name)) else {
+                continue;
+            };
+            match media_type.get_mut("examples") {
+                // A classic answer is success and refusal under one status.
+                Some(examples) if example["errno"] == 0 => {
+                    examples["0"] = json!({ "summary": example["errmsg"], "value": example });
+                }
+                Some(_) => {}
+                None => media_type["example"] = example.clone(),
+            }
+        }
+    }
+
+    /// Shows what every schema is like; a request as in the first example of its operation.
+    pub fn add_to_schemas(&self, document: &mut Value) {
+        let mut schemas = self.schemas.clone();
+        for (_, operation) in super::operations(document) {
+            let id = operation["operationId"].as_str().unwrap_or_default();
+            let first = self.requests[id].as_object().and_then(|examples| examples.values().next());
+            let body = operation.get("requestBody").map(|body| &body["content"]["application/json"]["schema"]["$ref"]);
+            if let (Some(first), Some(Value::String(name))) = (first, body) {
+                schemas.insert(name.trim_start_matches(REFERENCE).to_owned(), first["value"].clone());
+            }
+        }
+        for (name, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
+            schema["example"] = schemas[name].clone();
+        }
+    }
+
+    fn of_schema(&self, reference: &str) -> Option<&Value> {
+        self.schemas.get(reference.strip_prefix(REFERENCE)?)
+    }
+}
+
+/// The listed example of a schema, with examples of the schemas that it refers to.
+fn compose(name: &str, described: &Value, listed: &Value) -> Value {
+    let mut example = listed.get(name).cloned().unwrap_or_else(|| json!({}));
+    let named = |schema: &Value| Some(schema["$ref"].as_str()?.strip_prefix(REFERENCE)?.to_owned());
+    for (property, schema) in described[name]["properties"].as_object().into_iter().flatten() {
+        if example.get(property).is_some() {
+            continue;
+        }
+        if let Some(part) = named(schema) {
+            example[property] = compose(&part, described, listed);
+        } else if let Some(part) = named(&schema["items"]) {
+            example[property] = json!([compose(&part, described, listed)]);
+        }
+    }
+    example
+}
+
+/// The body of a refusal.
+pub fn of_refusal(code: ErrorCode, family: Family, language: Language) -> Value {
+    let meaning = code.meaning();
+    let message = meaning.message(language);
+    if family == Family::Classic {
+        return json!({ "errno": meaning.errno, "errmsg": message });
+    }
+    let request_id = "019ac6ab-4b18-70a5-b19b-5664a8cd9e2f";
+    let mut body = json!({ "message": message, "code": meaning.name, "request_id": request_id });
+    match code {
+        ErrorCode::RequestInvalid => {
+            body["fields"] = json!([{ "field": "mobile", "message": language.choose("必填", "is required") }]);
+        }
+        ErrorCode::SmsCodeInvalid => body["attempts_left"] = json!(4),
+        ErrorCode::SmsTooFrequent => body["retry_after"] = json!(42),
+        ErrorCode::SmsQuotaExceeded | ErrorCode::TooManyRequests => body["retry_after"] = json!(1800),
+        ErrorCode::Unavailable => body["retry_after"] = json!(1),
+        _ => {}
+    }
+    body
+}

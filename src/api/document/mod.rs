@@ -1,0 +1,158 @@
+//! What does the OpenAPI document say beyond what the code alone can tell, and how is it said in Chinese?
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    context::Family,
+    error_code::ErrorCode,
+    language::Language,
+};
+
+mod examples;
+mod translation;
+
+use examples::Examples;
+
+/// The largest body that is read, refused before any handler sees the request.
+const TOO_LARGE: ErrorCode = ErrorCode::BodyTooLarge;
+
+/// The preface of the document.
+fn preface(language: Language) -> &'static str {
+    language.choose(include_str!("preface.zh.md"), include_str!("preface.en.md"))
+}
+
+/// The document in both languages.
+pub struct Documents {
+    /// The one that clients are generated from.
+    pub en: Value,
+    /// The same in Chinese, for people.
+    pub zh: Value,
+}
+
+impl Documents {
+    /// Makes both from what the framework writes; the sections in their order.
+    pub fn new(raw: &str, sections: &[&str]) -> Self {
+        Self { en: complete(raw, Language::En, sections), zh: complete(raw, Language::Zh, sections) }
+    }
+
+    /// The one in a language.
+    pub fn in_language(&self, language: Language) -> &Value {
+        match language {
+            Language::En => &self.en,
+            Language::Zh => &self.zh,
+        }
+    }
+}
+
+/// Completes the framework's document: one language throughout, the sections in their order, every refusal with its
+/// meaning, an example for everything.
+fn complete(raw: &str, language: Language, sections: &[&str]) -> Value {
+    let raw = raw.replace("application/json; charset=utf-8", "application/json");
+    let mut document: Value = serde_json::from_str(&name_envelopes(&raw)).expect("the framework writes JSON");
+    if let Some(tags) = document["tags"].as_array_mut() {
+        tags.sort_by_key(|tag| sections.iter().position(|name| tag["name"] == *name));
+    }
+    for (_, operation) in operations(&mut document) {
+        // Of public operations the framework says nothing, which would mean the document's default.
+        operation.entry("security").or_insert_with(|| json!([]));
+        name_headers(operation);
+    }
+    translation::unwrap_lines(&mut document);
+    if language == Language::Zh {
+        translation::translate(&mut document);
+        translation::translate_sections(&mut document);
+    }
+    document["info"]["description"] = json!(preface(language));
+    let examples = Examples::new(&document, language);
+    for (path, operation) in operations(&mut document) {
+        refuse_large_bodies(path, operation);
+        for (status, response) in responses(operation) {
+            tell_refusals(path, status, response, language);
+        }
+        examples.add_to(operation);
+    }
+    examples.add_to_schemas(&mut document);
+    document
+}
+
+/// The operations with their paths.
+fn operations(document: &mut Value) -> impl Iterator<Item = (&str, &mut Map<String, Value>)> {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        let operations = item.as_object_mut().into_iter().flatten();
+        operations.filter_map(|(_, operation)| Some((path.as_str(), operation.as_object_mut()?)))
+    })
+}
+
+/// The responses with their statuses.
+fn responses(operation: &mut Map<String, Value>) -> impl Iterator<Item = (&str, &mut Value)> {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
+    responses.map(|(status, response)| (status.as_str(), response))
+}
+
+/// `TokenSetEnvelope` reads better in a client than the framework's `Envelope_TokenSet`.
+fn name_envelopes(document: &str) -> String {
+    let generic = regex::Regex::new(r#"\b(?:Classic)?Envelope_(\w+)"#).expect("this expression is well-formed");
+    generic.replace_all(document, "${1}Envelope").into_owned()
+}
+
+/// The framework writes some header names in capitals.
+fn name_headers(operation: &mut Map<String, Value>) {
+    for (_, response) in responses(operation) {
+        let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) else { continue };
+        *headers = std::mem::take(headers).into_iter().map(|(name, header)| (title_case(&name), header)).collect();
+    }
+}
+
+fn title_case(header: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at(word.len().min(1));
+        first.to_uppercase() + &rest.to_lowercase()
+    };
+    if header.eq_ignore_ascii_case("WWW-Authenticate") {
+        return "WWW-Authenticate".to_owned();
+    }
+    header.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+/// Any request can be too large. The body is that of the operation's other errors: generators take one type of error.
+fn refuse_large_bodies(path: &str, operation: &mut Map<String, Value>) {
+    let status = TOO_LARGE.meaning().status.as_u16().to_string();
+    let other = responses(operation).find(|(status, response)| *status >= "4" && response["content"].is_object());
+    let schema = match (Family::of(path), other) {
+        (Family::Classic, _) => json!({ "$ref": "#/components/schemas/ClassicOutcome" }),
+        (Family::App, Some((_, response))) => response["content"]["application/json"]["schema"].clone(),
+        (Family::App, None) => json!({ "$ref": "#/components/schemas/ErrorBody" }),
+    };
+    let response =
+        json!({ "description": TOO_LARGE.meaning().name, "content": { "application/json": { "schema": schema } } });
+    operation["responses"][status] = response;
+}
+
+/// Where a response's description is a list of codes, writes what they mean, and an example of each.
+fn tell_refusals(path: &str, status: &str, response: &mut Value, language: Language) {
+    let names = response["description"].as_str().unwrap_or_default().split_whitespace();
+    let Some(codes) = names.map(ErrorCode::from_name).collect::<Option<Vec<_>>>().filter(|codes| !codes.is_empty())
+    else {
+        return;
+    };
+    let family = Family::of(path);
+    let mut lines = Vec::new();
+    let mut shown = Map::new();
+    for code in codes {
+        let (meaning, message) = (code.meaning(), code.meaning().message(language));
+        let (name, line) = match family {
+            Family::App => (meaning.name.to_owned(), format!("- `{}`: {message}", meaning.name)),
+            Family::Classic => (format!("{}_{}", meaning.errno, meaning.name), format!("- {}: {message}", meaning.errno)),
+        };
+        lines.push(line);
+        shown.insert(name, json!({ "summary": message, "value": examples::of_refusal(code, family, language) }));
+    }
+    let success = status.starts_with('2').then(|| {
+        language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n")
+    });
+    response["description"] = json!(success.unwrap_or_default().to_owned() + &lines.join("\n"));
+    for (_, media_type) in response["content"].as_object_mut().into_iter().flatten() {
+        media_type["examples"] = Value::Object(shown.clone());
+    }
+}

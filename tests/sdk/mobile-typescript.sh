@@ -1,0 +1,8 @@
+# Does the token holder in TypeScript keep a user signed in when tokens expire and networks fail?
+source lib.sh
+modern_node
+cp typescript/tsconfig.json ../../examples/mobile/typescript/* "$WORK"
+cd "$WORK"
+npm install --silent --no-audit --no-fund
+npx tsc
+node --test token_holder.test.js

@@ -1,0 +1,5 @@
+#![deny(warnings)]
+
+progenitor::generate_api!(spec = "phonepass.json", interface = Builder);
+
+pub mod sign_in;
