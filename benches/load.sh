@@ -7,8 +7,6 @@
 set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
-exec 9>&2       # a signal may come while standard error is redirected
 
 ROUNDS=${ROUNDS:-3}                       # the table has the median
 SECONDS_PER_PHASE=${SECONDS_PER_PHASE:-3} # half a second of warm-up comes before
@@ -32,185 +30,9 @@ for name in PHONEPASS LOAD RESULTS; do
   case ${!name} in '' | /*) ;; *) printf -v "$name" '%s' "$caller/${!name}" ;; esac
 done
 
-say() { printf '%s\n' "load.sh: $*" >&2; }
-die() { say "$*"; exit 1; }
-has() { command -v "$1" >/dev/null 2>&1; }
-
-tmp=''
-child=''
-redis_pid=''
-service_pid=''
-policy=''
-
-# --- The end: also after a failure, Ctrl-C, a closed terminal or SIGTERM -----------------------------------------
-
-# $1 is a pid, or with a minus sign a process group. In a container whose first process reaps no orphans, zombies stay.
-alive() {
-  kill -0 -- "$1" 2>/dev/null || return 1
-  has ps || return 0
-  ps -A -o pid=,pgid=,stat= | awk -v id="$1" '(id == $1 || id == -$2) && $3 !~ /^Z/ { found = 1 } END { exit !found }'
-}
-
-# Ends what this script started: ask, wait up to ten seconds, then insist.
-stop() {
-  local n=0
-  kill -TERM -- "$1" 2>/dev/null || return 0
-  while alive "$1"; do
-    n=$((n + 1))
-    if [ "$n" -eq 200 ]; then kill -KILL -- "$1" 2>/dev/null || true; fi
-    if [ "$n" -gt 220 ]; then say "process $1 does not end"; break; fi
-    sleep 0.05
-  done
-}
-
-finish() {
-  local status=$?
-  exec 2>&9
-  trap '' INT TERM HUP PIPE # a second Ctrl-C must not leave servers behind
-  trap - EXIT
-  set +e
-  if [ -n "$child" ]; then stop "-$child"; fi
-  if [ -n "$policy" ]; then as_root rm -f "$policy"; fi
-  if [ -n "$service_pid" ]; then stop "$service_pid"; fi
-  if [ "$status" -ne 0 ] && [ -s "$tmp/service.log" ]; then
-    say 'the last lines of the log of the service:'
-    tail -n 5 "$tmp/service.log" >&2
-  fi
-  if [ -n "$tmp" ]; then
-    if [ -f "$tmp/pg/data/postmaster.pid" ]; then
-      as_pg "$pg_bin/pg_ctl" -D "$tmp/pg/data" -m immediate -t 20 stop >/dev/null || say 'PostgreSQL still runs'
-    fi
-    if [ -n "$redis_pid" ]; then stop "$redis_pid"; fi
-    rm -rf "$tmp"
-  fi
-  if [ "$status" -ne 0 ]; then say "FAILED (status $status)"; fi
-  exit "$status"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'exit 129' HUP
-trap 'exit 141' PIPE
-
-# In a process group of its own, so that the end of this script is the end of the command and of all that it started,
-# and in the background, because bash answers a signal only after a command in the foreground has ended.
-run() {
-  local status=0
-  set -m
-  "$@" &
-  child=$!
-  set +m
-  wait "$child" || status=$?
-  child=''
-  return "$status"
-}
-
-# --- Finding and installing --------------------------------------------------------------------------------------
-
-as_root() {
-  if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi
-}
-
-# need WHAT "DEBIAN PACKAGES"
-need() {
-  say "$1 not found"
-  if ! has apt-get || ! as_root true 2>/dev/null; then die "install $1 first: apt-get install $2 (Debian, Ubuntu)"; fi
-  say "installing $2"
-  # Debian starts a service when its package is installed; this script starts its own.
-  if [ ! -e /usr/sbin/policy-rc.d ]; then
-    policy=/usr/sbin/policy-rc.d
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
-    as_root chmod 755 "$policy"
-  fi
-  local apt='apt-get -qq -o DPkg::Lock::Timeout=300'
-  run as_root env DEBIAN_FRONTEND=noninteractive sh -c "$apt update && $apt install -y --no-install-recommends $2" >&2 ||
-    die "could not install $2"
-  if [ -n "$policy" ]; then
-    as_root rm -f "$policy"
-    policy=''
-  fi
-}
-
-# The folder with the programs of PostgreSQL: the newest that Debian keeps, or the one in PATH.
-find_postgres() {
-  local dir found=''
-  for dir in "$(dirname "$(command -v postgres)")" /usr/lib/postgresql/?/bin /usr/lib/postgresql/??/bin; do
-    if [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ] && [ -x "$dir/postgres" ] && [ -x "$dir/pgbench" ]; then
-      found=$dir
-    fi
-  done
-  printf '%s' "$found"
-}
-
-find_redis() { command -v redis-server || command -v valkey-server || true; }
+source tests/lib.sh
 
 # --- Servers -----------------------------------------------------------------------------------------------------
-
-# Below 32768, where Linux starts to hand out ports to clients.
-free_port() {
-  local port n
-  for ((n = 0; n < 200; n++)); do
-    port=$((15000 + RANDOM % 17000))
-    if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      printf '%s' "$port"
-      return
-    fi
-  done
-  die 'no free port between 15000 and 32000'
-}
-
-# PostgreSQL refuses to run as root, and its programs complain when their user may not enter the current folder.
-as_pg() (
-  cd "$tmp/pg"
-  if [ "$(id -u)" -ne 0 ]; then exec "$@"; fi
-  exec setpriv --reuid "$pg_user" --regid "$(id -g "$pg_user")" --clear-groups "$@"
-)
-
-# As safe as by default (fsync, synchronous_commit), with room for the data and no checkpoint within a phase.
-start_postgres() {
-  local n
-  as_pg "$pg_bin/initdb" -D "$tmp/pg/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$tmp/initdb.log" 2>&1 ||
-    { cat "$tmp/initdb.log" >&2; die 'initdb failed'; }
-  for n in 1 2 3; do # another process may take the port in between
-    pg_port=$(free_port)
-    {
-      echo "listen_addresses = '127.0.0.1'"
-      echo "port = $pg_port"
-      echo "unix_socket_directories = '$tmp/pg'"
-      echo 'max_connections = 200'
-      echo 'shared_buffers = 512MB'
-      echo 'max_wal_size = 4GB'
-      echo 'checkpoint_timeout = 15min'
-    } | as_pg tee -a "$tmp/pg/data/postgresql.conf" >/dev/null
-    if as_pg "$pg_bin/pg_ctl" -D "$tmp/pg/data" -l "$tmp/pg/log" -t 60 -w start >/dev/null 2>&1; then
-      pg_pid=$(head -n 1 "$tmp/pg/data/postmaster.pid")
-      return
-    fi
-    say "PostgreSQL did not start on port $pg_port (try $n)"
-  done
-  cat "$tmp/pg/log" >&2 || true
-  die 'PostgreSQL does not start'
-}
-
-start_redis() {
-  local n tick
-  for n in 1 2 3; do
-    redis_port=$(free_port)
-    "$redis_server" --port "$redis_port" --bind 127.0.0.1 --dir "$tmp/redis" --save '' --appendonly no \
-      >"$tmp/redis/log" 2>&1 &
-    redis_pid=$!
-    for ((tick = 0; tick < 300; tick++)); do
-      if grep -q 'Ready to accept connections' "$tmp/redis/log"; then return; fi
-      kill -0 "$redis_pid" 2>/dev/null || break
-      sleep 0.1
-    done
-    stop "$redis_pid"
-    redis_pid=''
-    say "Redis did not start on port $redis_port (try $n)"
-  done
-  cat "$tmp/redis/log" >&2
-  die 'Redis does not start'
-}
 
 psql() { "$pg_bin/psql" -h 127.0.0.1 -p "$pg_port" -U postgres -X -q -v ON_ERROR_STOP=1 "$@"; }
 
@@ -225,27 +47,12 @@ service_settings() {
   esac
 }
 
-# start_service STORE: on SQLite, or on the database of this name.
-start_service() {
-  local settings tick line
+# start STORE: the service, on SQLite or on the database of this name.
+start() {
+  local settings
   mapfile -t settings < <(service_settings "$1")
   if [ "$1" != sqlite ]; then printf 'FLUSHALL\r\nQUIT\r\n' >"/dev/tcp/127.0.0.1/$redis_port"; fi
-  env "${settings[@]}" "$PHONEPASS" serve >"$tmp/service.log" 2>&1 &
-  service_pid=$!
-  for ((tick = 0; tick < 400; tick++)); do
-    line=$({ exec 3<>"/dev/tcp/127.0.0.1/$http_port" && printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3; } 2>/dev/null) || true
-    case $line in *' 200 '*) return ;; esac
-    kill -0 "$service_pid" 2>/dev/null || break
-    sleep 0.05
-  done
-  cat "$tmp/service.log" >&2
-  die 'the service does not start'
-}
-
-stop_service() {
-  stop "$service_pid"
-  wait "$service_pid" 2>/dev/null || true
-  service_pid=''
+  start_service "$PHONEPASS" "${settings[@]}"
 }
 
 # --- Measuring ---------------------------------------------------------------------------------------------------
@@ -273,7 +80,7 @@ offer() {
 
 # phase STORE USERS OFFER...: offers load to a service that was just started.
 phase() {
-  start_service "$1"
+  start "$1"
   if [ "$1" != sqlite ]; then psql -c CHECKPOINT postgres; fi
   offer "$@"
   stop_service
@@ -376,7 +183,7 @@ measure_idle() {
   local store
   for store in ${STORES//,/ }; do
     if [ "$store" = large ]; then continue; fi
-    start_service "$store"
+    start "$store"
     sleep 1
     record awk -v store="$store" -v round="$round" '/^VmRSS:/ {
         printf "{\"store\":\"%s\",\"round\":%d,\"what\":\"idle\",\"server_kb\":%d}\n", store, round, $2
@@ -423,47 +230,26 @@ populate_sqlite() {
 for name in $(compgen -e); do
   case $name in PG*) unset "$name" ;; esac
 done
-pg_bin=$(find_postgres)
-if [ -z "$pg_bin" ]; then
-  need PostgreSQL 'postgresql postgresql-contrib'
-  pg_bin=$(find_postgres)
-fi
-[ -n "$pg_bin" ] || die 'PostgreSQL was installed, but initdb, pg_ctl, postgres and pgbench are not found'
-redis_server=$(find_redis)
-if [ -z "$redis_server" ]; then
-  need Redis redis-server
-  redis_server=$(find_redis)
-fi
-[ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
-
+need_postgres
+[ -x "$pg_bin/pgbench" ] || need pgbench 'postgresql postgresql-contrib' postgresql
+need_redis
+need_rust
 if [ -z "$PHONEPASS" ]; then
-  has cargo || die 'install Rust first: cargo is not in PATH'
   run cargo build --release --locked
-  PHONEPASS=${CARGO_TARGET_DIR:-target}/release/phonepass
+  PHONEPASS=${CARGO_TARGET_DIR:-$root/target}/release/phonepass
 fi
 if [ -z "$LOAD" ]; then
-  has cargo || die 'install Rust first: cargo is not in PATH'
   run cargo build --release --locked --manifest-path benches/load/Cargo.toml
   LOAD=${CARGO_TARGET_DIR:-benches/load/target}/release
 fi
 
-base=${TMPDIR:-/tmp}
-pg_user=$(id -un)
-if [ "$(id -u)" -eq 0 ]; then
-  base=/tmp # root's own folder may be closed to PostgreSQL's user
-  pg_user=postgres
-  id -u postgres >/dev/null 2>&1 || pg_user=nobody
-fi
-tmp=$(mktemp -d "${base%/}/phonepass-load.XXXXXX")
-mkdir -m 700 "$tmp/pg" "$tmp/redis" "$tmp/data"
-if [ "$(id -u)" -eq 0 ]; then
-  chmod 711 "$tmp"
-  chown "$pg_user" "$tmp/pg"
-fi
+make_tmp
+mkdir -m 700 "$tmp/data"
 results=$tmp/results
 : >"$results"
 
-start_postgres
+# As safe as by default (fsync, synchronous_commit), with room for the data and no checkpoint within a phase.
+start_postgres 'shared_buffers = 512MB' 'max_wal_size = 4GB' 'checkpoint_timeout = 15min'
 start_redis
 http_port=$(free_port)
 webhook_port=$(free_port)

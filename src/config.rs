@@ -22,6 +22,12 @@ use crate::{
     model::mobile::Mobile,
 };
 
+/// The numbers of the document's examples: message centres of China Mobile, so that no message reaches a person.
+const EXAMPLE_MOBILES: [&str; 2] = ["13800100500", "13800210500"];
+
+/// Their code.
+const EXAMPLE_CODE: &str = "246810";
+
 /// Phone-number sign-in: SMS code in, signed access token and refresh token out.
 ///
 /// Every option is an environment variable, too: `--http-addr` is `HTTP_ADDR`. In development `.env` is read.
@@ -288,7 +294,8 @@ pub struct Config {
     #[arg(long, env, value_name = "N", default_value = "0", value_parser = parse_limit)]
     pub requests_per_ip_per_minute: u32,
 
-    /// Mobiles with a fixed code, as 13600000000=246810 with commas between [default: none]
+    /// Mobiles with a fixed code, as 13600000000=246810 with commas between [default: none; with nothing but console on
+    /// a loopback address, the numbers of the examples in the OpenAPI document]
     #[arg(long, env, value_name = "PAIRS", value_delimiter = ',', hide_env_values = true)]
     pub sms_test_codes: Vec<TestCode>,
 
@@ -356,9 +363,23 @@ impl Config {
         words.collect()
     }
 
-    /// `SMS_TEST_CODES`, to look up.
+    /// `SMS_TEST_CODES`, to look up; while developing, the numbers of the document's examples.
     pub fn test_codes(&self) -> HashMap<Mobile, String> {
+        let fits = EXAMPLE_CODE.len() == usize::from(self.sms_code_length);
+        if self.sms_test_codes.is_empty() && fits && self.is_for_development() {
+            let mobiles = EXAMPLE_MOBILES.into_iter().filter_map(Mobile::parse);
+            return mobiles.map(|mobile| (mobile, EXAMPLE_CODE.to_owned())).collect();
+        }
         self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()
+    }
+
+    /// Does nobody but this machine get in, and no message out?
+    fn is_for_development(&self) -> bool {
+        let local = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        self.http_addr.ip().is_loopback()
+            && self.public_url.as_ref().is_none_or(local)
+            && self.trusted_proxies.is_empty()
+            && self.sms_provider == [SmsProviderName::Console]
     }
 
     /// The settings without which a provider cannot work, and whether they are given.

@@ -1,7 +1,7 @@
 # Does the token holder in TypeScript keep a user signed in when tokens expire and networks fail?
 source lib.sh
-modern_node
-cp typescript/tsconfig.json ../../examples/mobile/typescript/* "$WORK"
+need_node
+cp typescript/tsconfig.json "$root"/examples/mobile/typescript/* "$WORK"
 cd "$WORK"
 npm install --silent --no-audit --no-fund
 npx tsc

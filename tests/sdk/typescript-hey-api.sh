@@ -1,6 +1,6 @@
 # Does @hey-api/openapi-ts make a client that compiles strictly and signs in?
 source lib.sh
-modern_node
+need_node
 cp typescript/* typescript-hey-api/* "$WORK"
 cd "$WORK"
 npm ci --silent --no-audit --no-fund

@@ -1,6 +1,6 @@
 # Do openapi-typescript and openapi-fetch make a client that compiles strictly and signs in?
 source lib.sh
-modern_node
+need_node
 cp typescript/* typescript-openapi-fetch/* "$WORK"
 cd "$WORK"
 npm ci --silent --no-audit --no-fund

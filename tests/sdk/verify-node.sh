@@ -1,7 +1,7 @@
 # Does the example for Node accept a good access token and refuse an expired, a tampered and somebody else's?
 source lib.sh
-modern_node
-cp ../../examples/verify/node/* "$WORK"
+need_node
+cp "$root"/examples/verify/node/* "$WORK"
 cd "$WORK"
 npm install --silent --no-audit --no-fund
 export ISSUER=$PHONEPASS_URL

@@ -114,6 +114,16 @@ test("a refused refresh signs out once, for fifty requests", async () => {
     assert.equal(app.holder.isSignedIn(), false);
 });
 
+test("a disabled account is signed out", async () => {
+    const app = await signedInApp({ token: expired });
+    const refusal = JSON.stringify({ message: "", code: "account_disabled", request_id: "" });
+    app.network = async (send, _url, options) =>
+        options.method === "PUT" ? new Response(refusal, { status: 403 }) : send();
+    await assert.rejects(app.holder.fetch(user), SignedOut);
+    assert.equal(app.signOuts, 1);
+    assert.equal(app.stored(), undefined);
+});
+
 for (const token of ["valid", "expired"]) {
     test(`signing out with an access token that is ${token} ends the session at the service`, async () => {
         const app = await signedInApp(token === "expired" ? { token: expired } : {});
@@ -146,6 +156,16 @@ test("signing out during a refresh leaves nobody signed in", async () => {
     assert.equal(app.holder.isSignedIn(), false);
 });
 
+test("signing out while new tokens are saved leaves nobody signed in", async () => {
+    const app = await signedInApp({ token: expired });
+    app.onSave = (tokens) => {
+        if (tokens) void app.holder.signOut();
+    };
+    await assert.rejects(app.holder.fetch(user), SignedOut);
+    assert.equal(app.stored(), undefined);
+    assert.equal(app.holder.isSignedIn(), false);
+});
+
 type Network = (send: () => Promise<Response>, url: string, options: RequestOptions) => Promise<Response>;
 
 /** An app of a new user; `changes` age its tokens. Its requests pass through `network`, which the test may replace. */
@@ -154,6 +174,7 @@ async function signedInApp(changes: Partial<Tokens> = {}) {
     const storage = {
         load: async () => saved,
         save: async (tokens: Tokens | undefined) => {
+            app.onSave(tokens);
             await new Promise((resolve) => setTimeout(resolve, 5));
             saved = tokens;
         },
@@ -162,6 +183,7 @@ async function signedInApp(changes: Partial<Tokens> = {}) {
         calls: [] as string[],
         count: (method: string) => app.calls.filter((call) => call === method).length,
         network: ((send) => send()) as Network,
+        onSave: (_tokens: Tokens | undefined) => {},
         signOuts: 0,
         stored: () => saved,
     };

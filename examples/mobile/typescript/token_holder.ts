@@ -43,6 +43,7 @@ export async function openTokenHolder(service: string, storage: TokenStorage, on
             const next = withRefreshTime(data);
             await storage.save(next);
             if (tokens === stale) tokens = next;
+            else await storage.save(tokens); // signed out while saving
         } else if (answer.status === 401 || code === "account_disabled") {
             await keep(undefined);
             onSignedOut();
