@@ -25,16 +25,16 @@ failures! {
 /// A mobile number and the code that it received.
 #[derive(Debug, Object)]
 struct SmsCodeSignIn {
-    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS, usually 6 digits.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
     code: Field<SmsCodeKind>,
 }
 
 /// A mobile number and its user's password.
 #[derive(Debug, Object)]
 struct PasswordSignIn {
-    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// The password, exactly as it was chosen.
     password: Field<PasswordKind>,
@@ -49,9 +49,9 @@ pub struct TokenSet {
     pub refresh_token: String,
     /// Always `Bearer`.
     pub token_type: String,
-    /// Seconds until the access token expires.
+    /// Seconds until the access token expires: 3600, unless the service is set otherwise.
     pub expires_in: u64,
-    /// Seconds until the session ends unless it is refreshed.
+    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), less when the session is old.
     pub refresh_expires_in: u64,
     /// The user's id, a UUIDv7.
     pub user_id: Uuid,
@@ -114,8 +114,8 @@ pub struct Authorizations(pub Auth);
 impl Authorizations {
     /// Sign in or register with an SMS code
     ///
-    /// Checks the code and uses it up. An unknown mobile number is registered on the spot (`is_new_user`). Ask for the
-    /// code with `send_sms_code` before. If the answer is 503 the code was not used up: try again with the same one.
+    /// Call it with the number and the code that `send_sms_code` sent there. The code is used up. An unknown number is
+    /// registered on the spot (`is_new_user`). If the answer is 503 the code was not used up: try again with the same one.
     #[oai(path = "/", method = "post", operation_id = "sign_in_with_sms_code")]
     async fn sign_in_with_sms_code(
         &self,
@@ -141,7 +141,7 @@ impl Authorizations {
 
     /// Sign in with a password
     ///
-    /// For users who have set one. An unknown number, a user without a password and a wrong password all get the same
+    /// For users who have set one with `change_password` or `reset_password`. An unknown number, a user without a password and a wrong password all get the same
     /// answer in the same time.
     #[oai(path = "/password", method = "post", operation_id = "sign_in_with_password")]
     async fn sign_in_with_password(
@@ -178,7 +178,8 @@ impl Authorizations {
 
     /// Sign out
     ///
-    /// Ends this session: its access token and its refresh token are refused from now on.
+    /// Ends this session: its access token and its refresh token are refused from now on. Call it when
+    /// the user signs out, and forget both tokens whatever the answer.
     #[oai(path = "/", method = "delete", operation_id = "sign_out")]
     async fn sign_out(&self, context: &RequestContext, caller: SignedIn) -> Result<Ended, Failure<SignOut>> {
         self.0.sessions.sign_out(caller.0, &context.origin()).await?;

@@ -88,7 +88,7 @@ fn unreadable(reason: String) -> poem::Error {
 /// A mobile number and its user's password.
 #[derive(Debug, Object)]
 pub struct ClassicPasswordSignIn {
-    /// A mainland China mobile number.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     pub mobile: Field<MobileKind>,
     /// The password. `passwd` stands for it, too.
     pub password: Field<PasswordKind>,
@@ -97,13 +97,13 @@ pub struct ClassicPasswordSignIn {
 /// The user, and the tokens of the new session.
 #[derive(Debug, Object)]
 pub struct ClassicSession {
-    /// A UUIDv7.
+    /// The user's id, a UUIDv7.
     user_id: Uuid,
-    /// The mobile number until the user chooses another.
+    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
     name: String,
-    /// Eleven digits.
+    /// The mobile number, eleven digits.
     mobile: String,
-    /// An https URL, or empty.
+    /// The https URL of a picture, at most 512 characters; empty if there is none.
     avatar: String,
     /// The access token: a JWT (RFC 9068).
     token: String,
@@ -111,9 +111,9 @@ pub struct ClassicSession {
     refresh_token: String,
     /// Always `Bearer`.
     token_type: String,
-    /// Seconds until the access token expires.
+    /// Seconds until the access token expires: 3600, unless the service is set otherwise.
     expires_in: u64,
-    /// Seconds until the session ends unless it is refreshed.
+    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), less when the session is old.
     refresh_expires_in: u64,
     /// `true` if this very call registered the user.
     is_new_user: bool,
@@ -234,7 +234,11 @@ impl Classic {
     }
 
     /// Signs in with a password.
-    pub async fn sign_in(&self, context: &RequestContext, body: ClassicPasswordSignIn) -> Result<SessionAnswer<SignInClassic>> {
+    pub async fn sign_in(
+        &self,
+        context: &RequestContext,
+        body: ClassicPasswordSignIn,
+    ) -> Result<SessionAnswer<SignInClassic>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.mobile);
         let password = form.password("password", body.password);

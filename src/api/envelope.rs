@@ -28,13 +28,13 @@ impl<T: Type + ParseFromJSON + ToJSON> Envelope<T> {
 pub struct ErrorBody {
     /// For people; Chinese, or English with `Accept-Language: en`.
     pub message: String,
-    /// For programs; stable. New codes may be added.
+    /// For programs, in snake_case; a code never changes its meaning. New ones may be added.
     pub code: String,
-    /// Names this request in the service's logs.
+    /// Names this request in the service's logs; at most 128 characters.
     pub request_id: String,
     /// Seconds to wait before another try, on 429 and 503.
     pub retry_after: Option<u64>,
-    /// Wrong tries that the SMS code has left, with `sms_code_invalid`.
+    /// How many wrong tries the SMS code has left, with `sms_code_invalid`; 0 means that it is burnt.
     pub attempts_left: Option<u32>,
     /// What is wrong with which field, with `request_invalid`.
     pub fields: Option<Vec<FieldErrorBody>>,

@@ -11,8 +11,8 @@ use super::{
     Section,
     bearer::ClassicSignedIn,
     classic::{
-        Answer, Classic, ClassicJson, ClassicPasswordSignIn, NotSignedIn, RegisterClassic, SendClassicCode, SessionAnswer,
-        SignInClassic, SignedOut,
+        Answer, Classic, ClassicJson, ClassicPasswordSignIn, NotSignedIn, RegisterClassic, SendClassicCode,
+        SessionAnswer, SignInClassic, SignedOut,
     },
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
@@ -25,11 +25,11 @@ use crate::{auth::access_token::Identity, model::user::User};
 /// A new user.
 #[derive(Debug, Object)]
 struct IhomeRegistration {
-    /// A mainland China mobile number.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
     sms_code: Field<SmsCodeKind>,
-    /// At least 8 characters. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters, not a common one. `passwd` stands for it, too.
     password: Field<PasswordKind>,
     /// The password again; must be equal if it is sent. `passwd2` stands for it, too.
     password2: OptionalField<PasswordKind>,
@@ -38,24 +38,24 @@ struct IhomeRegistration {
 /// Who is signed in.
 #[derive(Debug, Object)]
 struct IhomeSessionUser {
-    /// A UUIDv7.
+    /// The user's id, a UUIDv7.
     user_id: Uuid,
-    /// The mobile number until the user chooses another.
+    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
     name: String,
-    /// Eleven digits.
+    /// The mobile number, eleven digits.
     mobile: String,
 }
 
 /// The signed-in user.
 #[derive(Debug, Object)]
 struct IhomeUser {
-    /// A UUIDv7.
+    /// The user's id, a UUIDv7.
     user_id: Uuid,
-    /// The mobile number until the user chooses another.
+    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
     name: String,
-    /// Eleven digits.
+    /// The mobile number, eleven digits.
     mobile: String,
-    /// An https URL, or empty.
+    /// The https URL of a picture, at most 512 characters; empty if there is none.
     avatar: String,
 }
 
@@ -66,12 +66,12 @@ pub struct Ihome(pub Classic);
 impl Ihome {
     /// Get a picture code
     ///
-    /// Needed for every SMS code of this family.
+    /// Show it, and send an SMS code with what the user reads. Every SMS code of this family needs one.
     #[oai(path = "/imagecode/:id", method = "get", operation_id = "ihome_get_image_code_at_imagecode")]
     async fn imagecode(
         &self,
         context: &RequestContext,
-        /// Any id that the client makes up.
+        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`; a UUID or a time serves well.
         id: Path<String>,
     ) -> Result<Picture> {
         Ok(picture(&self.0.auth, context, "id", &id.0).await?)
@@ -84,7 +84,7 @@ impl Ihome {
     async fn image_codes(
         &self,
         context: &RequestContext,
-        /// Any id that the client makes up.
+        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`; a UUID or a time serves well.
         id: Path<String>,
     ) -> Result<Picture> {
         Ok(picture(&self.0.auth, context, "id", &id.0).await?)
@@ -92,16 +92,16 @@ impl Ihome {
 
     /// Send an SMS code for registering
     ///
-    /// The picture code is used up whatever the outcome. A registered number gets 4003.
+    /// Needs a picture code, which is used up whatever the outcome. A registered number gets 4003.
     #[oai(path = "/smscode/:mobile", method = "get", operation_id = "ihome_send_sms_code_at_smscode")]
     async fn smscode(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
         mobile: Path<String>,
-        /// What the picture says.
+        /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
         text: Query<Option<String>>,
-        /// The id of the picture.
+        /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
         id: Query<Option<String>>,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
@@ -116,11 +116,11 @@ impl Ihome {
     async fn sms_codes(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
         mobile: Path<String>,
-        /// What the picture says.
+        /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
         image_code: Query<Option<String>>,
-        /// The id of the picture.
+        /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
         image_code_id: Query<Option<String>>,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
@@ -130,24 +130,34 @@ impl Ihome {
 
     /// Register
     ///
-    /// With the code from the SMS and a password. A taken number gets 4003. The answer signs the user in.
+    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens and
+    /// by cookie.
     #[oai(path = "/users", method = "post", operation_id = "ihome_register")]
-    async fn register(&self, context: &RequestContext, body: ClassicJson<IhomeRegistration>) -> Result<SessionAnswer<RegisterClassic>> {
+    async fn register(
+        &self,
+        context: &RequestContext,
+        body: ClassicJson<IhomeRegistration>,
+    ) -> Result<SessionAnswer<RegisterClassic>> {
         let IhomeRegistration { mobile, sms_code, password, password2 } = body.0;
         self.0.register(context, mobile, ("sms_code", sms_code), password, Some(password2)).await
     }
 
     /// Sign in with a password
     ///
-    /// A wrong number and a wrong password are both 4106.
+    /// For users who have a password. A wrong number and a wrong password are both 4106. The answer signs the user in,
+    /// by tokens and by cookie.
     #[oai(path = "/sessions", method = "post", operation_id = "ihome_sign_in")]
-    async fn sign_in(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<SessionAnswer<SignInClassic>> {
+    async fn sign_in(
+        &self,
+        context: &RequestContext,
+        body: ClassicJson<ClassicPasswordSignIn>,
+    ) -> Result<SessionAnswer<SignInClassic>> {
         self.0.sign_in(context, body.0).await
     }
 
     /// Who is signed in?
     ///
-    /// 4101 if nobody is.
+    /// Call it when a page loads, to show a name or a sign-in button; 4101 if nobody is signed in.
     #[oai(path = "/session", method = "get", operation_id = "ihome_get_session")]
     async fn session(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         self.session_user(caller.0).await
@@ -157,13 +167,16 @@ impl Ihome {
     ///
     /// The same as `ihome_get_session`.
     #[oai(path = "/sessions", method = "get", operation_id = "ihome_get_session_at_sessions")]
-    async fn sessions(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
+    async fn sessions(
+        &self,
+        caller: ClassicSignedIn,
+    ) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         self.session_user(caller.0).await
     }
 
     /// Get the signed-in user
     ///
-    /// 4101 if nobody is signed in.
+    /// The user with their picture; 4101 if nobody is signed in.
     #[oai(path = "/user", method = "get", operation_id = "ihome_get_user")]
     async fn user(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeUser>, NotSignedIn>> {
         let user = self.current_user(caller.0).await?;
@@ -178,7 +191,7 @@ impl Ihome {
 
     /// Sign out
     ///
-    /// Ends the session and clears the cookie.
+    /// Ends the session, with its tokens, and clears the cookie.
     #[oai(path = "/session", method = "delete", operation_id = "ihome_sign_out")]
     async fn sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
         self.0.sign_out(context, caller.0).await
@@ -196,8 +209,7 @@ impl Ihome {
 impl Ihome {
     async fn session_user(&self, caller: Identity) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
         let user = self.current_user(caller).await?;
-        let user =
-            IhomeSessionUser { user_id: user.id, name: user.name, mobile: user.mobile.as_str().to_owned() };
+        let user = IhomeSessionUser { user_id: user.id, name: user.name, mobile: user.mobile.as_str().to_owned() };
         Ok(ClassicEnvelope::ok("OK", user).into())
     }
 

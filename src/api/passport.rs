@@ -9,8 +9,8 @@ use super::{
     Section,
     bearer::ClassicSignedIn,
     classic::{
-        Answer, Classic, ClassicJson, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer, SignInClassic,
-        SignedOut,
+        Answer, Classic, ClassicJson, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
+        SignInClassic, SignedOut,
     },
     context::RequestContext,
     envelope::ClassicOutcome,
@@ -21,22 +21,22 @@ use super::{
 /// Who gets a code.
 #[derive(Debug, Object)]
 struct PassportCodeRequest {
-    /// A mainland China mobile number.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// What the picture says; upper and lower case are one. `imageCode` stands for it, too.
+    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. `imageCode` stands for it, too.
     image_code: Field<ImageCodeKind>,
-    /// The id under which the picture was fetched. `imageCodeId` stands for it, too.
+    /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`. `imageCodeId` stands for it, too.
     image_code_id: Field<ImageCodeIdKind>,
 }
 
 /// A new user.
 #[derive(Debug, Object)]
 struct PassportRegistration {
-    /// A mainland China mobile number.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS. `sms_code` stands for it, too.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8. `sms_code` stands for it, too.
     smscode: Field<SmsCodeKind>,
-    /// At least 8 characters. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters, not a common one. `passwd` stands for it, too.
     password: Field<PasswordKind>,
 }
 
@@ -47,12 +47,12 @@ pub struct Passport(pub Classic);
 impl Passport {
     /// Get a picture code
     ///
-    /// Needed for every SMS code of this family.
+    /// Show it, and call `passport_send_sms_code` with what the user reads. Every SMS code of this family needs one.
     #[oai(path = "/image_code", method = "get", operation_id = "passport_get_image_code")]
     async fn image_code(
         &self,
         context: &RequestContext,
-        /// Any id that the client makes up. `cur_id`, `imageCodeId` and `image_code_id` stand for it, too.
+        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`. `cur_id`, `imageCodeId` and `image_code_id` stand for it, too.
         code_id: Query<Option<String>>,
         mut aliases: web::Query<HashMap<String, String>>,
     ) -> Result<Picture> {
@@ -63,7 +63,7 @@ impl Passport {
 
     /// Send an SMS code for registering
     ///
-    /// The picture code is used up whatever the outcome. A registered number gets 4003.
+    /// Needs a picture code, which is used up whatever the outcome. A registered number gets 4003.
     #[oai(path = "/sms_code", method = "post", operation_id = "passport_send_sms_code")]
     async fn sms_code(
         &self,
@@ -76,24 +76,34 @@ impl Passport {
 
     /// Register
     ///
-    /// With the code from the SMS and a password. A taken number gets 4003. The answer signs the user in.
+    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens and
+    /// by cookie.
     #[oai(path = "/register", method = "post", operation_id = "passport_register")]
-    async fn register(&self, context: &RequestContext, body: ClassicJson<PassportRegistration>) -> Result<SessionAnswer<RegisterClassic>> {
+    async fn register(
+        &self,
+        context: &RequestContext,
+        body: ClassicJson<PassportRegistration>,
+    ) -> Result<SessionAnswer<RegisterClassic>> {
         let PassportRegistration { mobile, smscode, password } = body.0;
         self.0.register(context, mobile, ("smscode", smscode), password, None).await
     }
 
     /// Sign in with a password
     ///
-    /// A wrong number and a wrong password are both 4106.
+    /// For users who have a password. A wrong number and a wrong password are both 4106. The answer signs the user in,
+    /// by tokens and by cookie.
     #[oai(path = "/login", method = "post", operation_id = "passport_sign_in")]
-    async fn login(&self, context: &RequestContext, body: ClassicJson<ClassicPasswordSignIn>) -> Result<SessionAnswer<SignInClassic>> {
+    async fn login(
+        &self,
+        context: &RequestContext,
+        body: ClassicJson<ClassicPasswordSignIn>,
+    ) -> Result<SessionAnswer<SignInClassic>> {
         self.0.sign_in(context, body.0).await
     }
 
     /// Sign out
     ///
-    /// Ends the session and clears the cookie.
+    /// Ends the session, with its tokens, and clears the cookie.
     #[oai(path = "/logout", method = "post", operation_id = "passport_sign_out")]
     async fn sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
         self.0.sign_out(context, caller.0).await
@@ -101,7 +111,7 @@ impl Passport {
 
     /// Sign out (by a link)
     ///
-    /// The same as `passport_sign_out`.
+    /// The same as `passport_sign_out`, for pages that sign out by a link.
     #[oai(path = "/logout", method = "get", operation_id = "passport_follow_sign_out")]
     async fn follow_sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
         self.0.sign_out(context, caller.0).await

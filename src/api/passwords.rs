@@ -25,7 +25,7 @@ failures! {
 struct PasswordChange {
     /// The new password: 8 to 128 characters, not a common one.
     password: Field<PasswordKind>,
-    /// The password of now.
+    /// The password of now, exactly as it was chosen.
     old_password: OptionalField<PasswordKind>,
     /// A code of the purpose `reset_password`; the only way while no password is set.
     code: OptionalField<SmsCodeKind>,
@@ -34,7 +34,7 @@ struct PasswordChange {
 /// A new password, and the code that proves that the number is the user's.
 #[derive(Debug, Object)]
 struct PasswordReset {
-    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// A code of the purpose `reset_password`.
     code: Field<SmsCodeKind>,
@@ -56,7 +56,7 @@ pub struct Passwords(pub Auth);
 impl Passwords {
     /// Set or change the password
     ///
-    /// Needs the old password or an SMS code of the purpose `reset_password`, not both. The user's other sessions end.
+    /// Call it with the new password and either the old one or an SMS code of the purpose `reset_password`, not both. The user's other sessions end.
     #[oai(path = "/user/password", method = "put", operation_id = "change_password")]
     async fn change_password(
         &self,
@@ -79,7 +79,7 @@ impl Passwords {
 
     /// Reset a forgotten password
     ///
-    /// Send a code of the purpose `reset_password` before. All of the user's sessions end: sign in afterwards.
+    /// For users who cannot sign in. Send a code of the purpose `reset_password` before. All of the user's sessions end: sign in afterwards.
     #[oai(path = "/password_resets", method = "post", operation_id = "reset_password")]
     async fn reset_password(
         &self,

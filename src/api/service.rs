@@ -53,7 +53,7 @@ struct Check {
 struct Health {
     /// `ok`, `unavailable` or `stopping`.
     status: String,
-    /// Every part.
+    /// Every part that was looked at.
     checks: Vec<Check>,
 }
 
@@ -65,7 +65,7 @@ struct NotReady {
     message: String,
     /// For programs: `unavailable`.
     code: String,
-    /// Names this request in the service's logs.
+    /// Names this request in the service's logs; at most 128 characters.
     request_id: String,
     /// Seconds to wait before another try.
     retry_after: Option<u64>,
@@ -162,6 +162,13 @@ struct Metadata {
     service_documentation: String,
 }
 
+#[derive(ApiResponse)]
+enum Described {
+    /// Issuer, keys and claims.
+    #[oai(status = 200)]
+    Ok(Json<Metadata>),
+}
+
 /// The section.
 pub struct Service {
     /// The services.
@@ -216,20 +223,22 @@ impl Service {
 
     /// Get the verification keys
     ///
-    /// Every key that access tokens are signed with, by `kid`. Fetch again when a token names an unknown one.
+    /// Every key that access tokens are signed with, by `kid`. Keep them as `Cache-Control` says, and fetch them again when
+    /// a token names an unknown one.
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "get_jwks")]
     async fn jwks(&self) -> Result<Keyring, Failure<Publish>> {
-        let jwks = serde_json::to_value(self.keys.current().jwks()).map_err(|error| Error::Internal(error.to_string()))?;
+        let jwks =
+            serde_json::to_value(self.keys.current().jwks()).map_err(|error| Error::Internal(error.to_string()))?;
         let jwks = JsonWebKeySet::parse_from_json(Some(jwks)).map_err(|error| Error::Internal(error.into_message()))?;
         Ok(Keyring::Ok(Json(jwks), "public, max-age=300".to_owned()))
     }
 
     /// Get the metadata (OpenID Connect Discovery)
     ///
-    /// From which a resource server finds issuer and keys.
+    /// From which a resource server finds issuer and keys: most JWT middleware needs nothing but the issuer's address.
     #[oai(path = "/.well-known/openid-configuration", method = "get", operation_id = "get_openid_configuration")]
-    async fn openid_configuration(&self) -> Result<Json<Metadata>, Failure<Publish>> {
-        Ok(Json(self.metadata()))
+    async fn openid_configuration(&self) -> Result<Described, Failure<Publish>> {
+        Ok(Described::Ok(Json(self.metadata())))
     }
 
     /// Get the metadata (RFC 8414)
@@ -240,8 +249,8 @@ impl Service {
         method = "get",
         operation_id = "get_authorization_server_metadata"
     )]
-    async fn oauth_authorization_server(&self) -> Result<Json<Metadata>, Failure<Publish>> {
-        Ok(Json(self.metadata()))
+    async fn oauth_authorization_server(&self) -> Result<Described, Failure<Publish>> {
+        Ok(Described::Ok(Json(self.metadata())))
     }
 }
 

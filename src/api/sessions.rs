@@ -31,13 +31,13 @@ struct SessionBody {
     id: Uuid,
     /// Is it the one that asks?
     current: bool,
-    /// When the user signed in.
+    /// When the user signed in, in UTC.
     created_at: Timestamp,
-    /// When the session was refreshed for the last time.
+    /// When the session was refreshed for the last time, in UTC; left out if it never was.
     refreshed_at: Option<Timestamp>,
-    /// The address that the user signed in from; empty if it is not known.
+    /// The IPv4 or IPv6 address that the user signed in from; empty if it is not known.
     ip: String,
-    /// The `User-Agent` that the user signed in with; empty if there was none.
+    /// The `User-Agent` that the user signed in with, at most 256 characters; empty if there was none.
     user_agent: String,
 }
 
@@ -70,7 +70,7 @@ enum Listed {
 
 #[derive(ApiResponse)]
 enum Ended {
-    /// It is over.
+    /// Signed out there.
     #[oai(status = 204)]
     Ended,
 }
@@ -82,7 +82,7 @@ pub struct Sessions(pub Auth);
 impl Sessions {
     /// List the user's sessions
     ///
-    /// Every place where the user is signed in now.
+    /// Every place where the user is signed in now: for a page on which users see their devices.
     #[oai(path = "/", method = "get", operation_id = "list_sessions")]
     async fn list_sessions(&self, caller: SignedIn) -> Result<Listed, Failure<ListSessions>> {
         let sessions = self.0.sessions.list(caller.0).await?.into_iter();
@@ -109,7 +109,7 @@ impl Sessions {
 
     /// End all other sessions
     ///
-    /// Signs the user out everywhere but here.
+    /// Signs the user out everywhere but here: after a device was lost, say. Their tokens are refused within a second.
     #[oai(path = "/", method = "delete", operation_id = "end_other_sessions")]
     async fn end_other_sessions(
         &self,

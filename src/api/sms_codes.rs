@@ -30,27 +30,27 @@ failures! {
 /// Who gets a code, and what for.
 #[derive(Debug, Object)]
 struct SmsCodeRequest {
-    /// A mainland China mobile number; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     purpose: OptionalField<PurposeKind>,
     /// The id under which a picture code was fetched, after `image_code_required`.
     image_code_id: OptionalField<ImageCodeIdKind>,
-    /// What the picture says; upper and lower case are one.
+    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
     image_code: OptionalField<ImageCodeKind>,
 }
 
 /// A code is on its way.
 #[derive(Debug, Object)]
 struct SentSmsCode {
-    /// Seconds for which the code is valid.
+    /// Seconds for which the code is valid: 300, unless the service is set otherwise.
     expires_in: u64,
-    /// Seconds until another one can be sent to this number.
+    /// Seconds until another one can be sent to this number: 60, unless the service is set otherwise.
     resend_after: u64,
 }
 
 #[derive(ApiResponse)]
 enum Sent {
-    /// A code was sent.
+    /// A code is on its way, unless the number is a test number.
     #[oai(status = 200)]
     Ok(Json<Envelope<SentSmsCode>>),
 }
@@ -62,16 +62,17 @@ pub struct SmsCodes(pub Auth);
 impl SmsCodes {
     /// Send an SMS code for signing in
     ///
-    /// The short form of `send_sms_code` for signing in or registering.
+    /// The short form of `send_sms_code`: no body, and always for signing in or registering. Call it when the user has
+    /// typed their number, then `sign_in_with_sms_code` with the code that arrives.
     #[oai(path = "/:mobile", method = "get", operation_id = "send_login_sms_code")]
     async fn send_login_sms_code(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
         mobile: Path<String>,
-        /// The id under which a picture code was fetched, after `image_code_required`.
+        /// The id under which a picture code was fetched with `get_image_code`, after `image_code_required`.
         image_code_id: Query<Option<String>>,
-        /// What the picture says; upper and lower case are one.
+        /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
         image_code: Query<Option<String>>,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
@@ -88,8 +89,8 @@ impl SmsCodes {
 
     /// Send an SMS code
     ///
-    /// The code is good for one purpose only, once, and for a few minutes. Send the next one to the same number after
-    /// `resend_after` seconds. On `image_code_required`, fetch a picture with `get_image_code`, show it, and send
+    /// Call it before whatever takes a code. The code is good for one purpose only, once, and for `expires_in` seconds.
+    /// Send the next one to the same number after `resend_after` seconds. On `image_code_required`, fetch a picture with `get_image_code`, show it, and send
     /// again with its id and text.
     #[oai(path = "/", method = "post", operation_id = "send_sms_code")]
     async fn send_sms_code(

@@ -37,7 +37,7 @@ struct UserUpdate {
 /// A new number, and the proofs that both it and the number of now are the user's.
 #[derive(Debug, Object)]
 struct MobileChange {
-    /// The new number; `+86`, spaces and hyphens are allowed.
+    /// The new mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// The code of the purpose `change_mobile` that went to the new number.
     code: Field<SmsCodeKind>,
@@ -56,19 +56,19 @@ struct AccountDeletion {
 #[derive(Debug, Object)]
 #[oai(skip_serializing_if_is_none)]
 struct User {
-    /// A UUIDv7.
+    /// The user's id, a UUIDv7.
     id: Uuid,
-    /// Eleven digits.
+    /// The mobile number, eleven digits.
     mobile: String,
-    /// 1 to 32 characters; the mobile number until the user chooses another.
+    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
     name: String,
-    /// An https URL.
+    /// The https URL of a picture, at most 512 characters; left out if there is none.
     avatar_url: Option<String>,
     /// Can this user sign in with a password?
     has_password: bool,
-    /// When the user was registered.
+    /// When the user was registered, in UTC.
     created_at: Timestamp,
-    /// When the user signed in for the last time.
+    /// When the user signed in for the last time, in UTC.
     last_login: Timestamp,
 }
 
@@ -113,7 +113,7 @@ pub struct CurrentUser(pub Auth);
 impl CurrentUser {
     /// Get the signed-in user
     ///
-    /// The user as the database has them now.
+    /// Reads the user from the database. Call it after signing in, and whenever the app shows who is signed in.
     #[oai(path = "/user", method = "get", operation_id = "get_current_user")]
     async fn get_current_user(&self, caller: SignedIn) -> Result<Found, Failure<GetUser>> {
         Ok(self.0.sessions.user(caller.0).await?.into())
@@ -121,7 +121,7 @@ impl CurrentUser {
 
     /// Change the name or the picture
     ///
-    /// What is left out stays as it is.
+    /// Call it when the user edits their profile. What is left out stays as it is.
     #[oai(path = "/user", method = "patch", operation_id = "update_current_user")]
     async fn update_current_user(
         &self,

@@ -3,6 +3,6 @@ source lib.sh
 need_node
 cp typescript/tsconfig.json "$root"/examples/mobile/typescript/* "$WORK"
 cd "$WORK"
-npm install --silent --no-audit --no-fund
+npm install --loglevel=error --no-audit --no-fund
 npx tsc
 node --test token_holder.test.js

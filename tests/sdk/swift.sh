@@ -3,13 +3,13 @@
 source lib.sh
 
 openapi_generator generate --generator-name swift6 --input-spec "$OPENAPI" --output "$WORK/client" \
-    --additional-properties projectName=Phonepass
+  --additional-properties projectName=Phonepass
 python3 uncompiled/check.py swift "$OPENAPI" "$WORK/client/Sources/Phonepass/APIs" "$WORK/client/Sources/Phonepass/Models"
 
 # Not `swift`: OpenStack's client has that name, too.
 if has swiftc; then
-    cp -R swift/. "$WORK"
-    swift run --package-path "$WORK" --jobs 2
+  cp -R swift/. "$WORK"
+  swift run --package-path "$WORK" --jobs 2
 else
-    echo "generated, not compiled: swift is not installed" | tee "$WORK/note"
+  echo "generated, not compiled: swift is not installed" | tee "$WORK/note"
 fi

@@ -3,7 +3,7 @@ source lib.sh
 need_node
 cp typescript/* typescript-hey-api/* "$WORK"
 cd "$WORK"
-npm ci --silent --no-audit --no-fund
+npm ci --loglevel=error --no-audit --no-fund
 npx openapi-ts --input "$OPENAPI" --output generated --no-log-file
 # The client's own code knows no exactOptionalPropertyTypes, so it is compiled by itself; its declarations keep to it.
 npx tsc --project generated.tsconfig.json

@@ -3,7 +3,7 @@ source lib.sh
 need_node
 cp typescript/* typescript-openapi-fetch/* "$WORK"
 cd "$WORK"
-npm ci --silent --no-audit --no-fund
+npm ci --loglevel=error --no-audit --no-fund
 npx openapi-typescript "$OPENAPI" --output phonepass.d.ts
 npx tsc
 node --test scenario.test.js

@@ -3,6 +3,6 @@ source lib.sh
 need_node
 cp "$root"/examples/verify/node/* "$WORK"
 cd "$WORK"
-npm install --silent --no-audit --no-fund
+npm install --loglevel=error --no-audit --no-fund
 export ISSUER=$PHONEPASS_URL
 verifies node verify.mjs

@@ -1,5 +1,6 @@
 # Does the Python example accept a good access token and refuse the others?
 source lib.sh
+source python/venv.sh
 
 example=$PWD/../../examples/verify/python
 python_with "$example/requirements.txt"

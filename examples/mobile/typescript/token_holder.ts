@@ -12,6 +12,7 @@ export interface TokenStorage {
 
 /** The body is a string, for a request may have to be sent twice. */
 export type RequestOptions = Omit<RequestInit, "body"> & { body?: string };
+type Answer = { code?: string; data: TokenSet };
 type Send = (url: string, options: RequestOptions) => Promise<Response>;
 
 export class SignedOut extends Error {}
@@ -36,7 +37,7 @@ export async function openTokenHolder(service: string, storage: TokenStorage, on
     async function exchange(stale: Tokens): Promise<void> {
         // When the answer is lost, the same refresh token goes again: it is good until the next one has been used.
         const answer = await sendWith(stale.refresh_token, authorizations, { method: "PUT" });
-        const { code, data } = await answer.json();
+        const { code, data } = (await answer.json()) as Answer;
         if (tokens !== stale) return; // signed out meanwhile
         if (answer.ok) {
             // Saved before it is used: an app that is killed in between must not come back with an older one.
@@ -84,7 +85,9 @@ export async function openTokenHolder(service: string, storage: TokenStorage, on
                 const answer = await sendWith(held.token, authorizations, { method: "DELETE" });
                 if (answer.status !== 401) return;
                 const refreshed = await sendWith(held.refresh_token, authorizations, { method: "PUT" });
-                if (refreshed.ok) await sendWith((await refreshed.json()).data.token, authorizations, { method: "DELETE" });
+                if (!refreshed.ok) return;
+                const { data } = (await refreshed.json()) as Answer;
+                await sendWith(data.token, authorizations, { method: "DELETE" });
             } catch {
                 // The session runs out by itself.
             }

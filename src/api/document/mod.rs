@@ -2,11 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    context::Family,
-    error_code::ErrorCode,
-    language::Language,
-};
+use super::{context::Family, error_code::ErrorCode, language::Language};
 
 mod examples;
 mod translation;
@@ -143,14 +139,16 @@ fn tell_refusals(path: &str, status: &str, response: &mut Value, language: Langu
         let (meaning, message) = (code.meaning(), code.meaning().message(language));
         let (name, line) = match family {
             Family::App => (meaning.name.to_owned(), format!("- `{}`: {message}", meaning.name)),
-            Family::Classic => (format!("{}_{}", meaning.errno, meaning.name), format!("- {}: {message}", meaning.errno)),
+            Family::Classic => {
+                (format!("{}_{}", meaning.errno, meaning.name), format!("- {}: {message}", meaning.errno))
+            }
         };
         lines.push(line);
         shown.insert(name, json!({ "summary": message, "value": examples::of_refusal(code, family, language) }));
     }
-    let success = status.starts_with('2').then(|| {
-        language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n")
-    });
+    let success = status
+        .starts_with('2')
+        .then(|| language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n"));
     response["description"] = json!(success.unwrap_or_default().to_owned() + &lines.join("\n"));
     for (_, media_type) in response["content"].as_object_mut().into_iter().flatten() {
         media_type["examples"] = Value::Object(shown.clone());

@@ -27,7 +27,7 @@ func TestAUserSignsInRefreshesAndSignsOut(t *testing.T) {
 		t.Fatalf("not signed in: %s", signedIn.Body)
 	}
 	tokens := signedIn.JSON201.Data
-	if !tokens.IsNewUser || tokens.UserID == "" || tokens.TokenType != "Bearer" {
+	if !tokens.IsNewUser || tokens.UserID.Version() != 7 || tokens.TokenType != "Bearer" {
 		t.Errorf("unexpected token set: %+v", tokens)
 	}
 
