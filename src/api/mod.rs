@@ -113,6 +113,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         ihome::Ihome(classic.clone()),
         passport::Passport(classic),
         service::Service { auth: auth.clone(), readiness, keys, public_url: public_url.clone() },
+        pages::Home::new(outbox.is_some()),
     );
     let service = OpenApiService::new(sections, "Phonepass", env!("CARGO_PKG_VERSION"))
         .contact(ContactObject::new().name("Phonepass").url(public_url.clone()))
@@ -120,7 +121,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         .server(public_url);
     let documents = document::Documents::new(&service.spec(), &Section::ALL.map(|section| section.name()));
     let swagger_ui = service.swagger_ui_html();
-    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui, outbox.is_some());
+    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {
         routes = routes.at("/dev/sms", get(dev_sms::DevSms(outbox)));
     }

@@ -2,19 +2,38 @@
 
 use bytes::Bytes;
 use poem::{Endpoint, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get};
+use poem_openapi::{OpenApi, payload::Html};
 use serde_json::Value;
 
 use super::{document::Documents, language::Language};
 
-/// Adds the pages. The head of Swagger UI, scripts and styles, is the framework's: it needs no internet.
-pub fn add_to(routes: Route, documents: &Documents, swagger_ui: &str, has_sms_page: bool) -> Route {
-    let sms_link = if has_sms_page { include_str!("pages/sms_link.html") } else { "" };
-    let home = include_str!("pages/home.html").replacen("<!--sms-->\n", sms_link, 1);
+/// The way in. It is an operation, though none of the document: beside the operations a route `/` would not be found.
+pub struct Home(String);
+
+impl Home {
+    /// A page that leads everywhere; to the SMS page only where there is one.
+    pub fn new(has_sms_page: bool) -> Self {
+        let sms_link = if has_sms_page { include_str!("pages/sms_link.html") } else { "" };
+        Self(include_str!("pages/home.html").replacen("<!--sms-->\n", sms_link, 1))
+    }
+}
+
+#[OpenApi]
+impl Home {
+    #[oai(path = "/", method = "get", operation_id = "get_home", hidden)]
+    async fn home(&self) -> Html<String> {
+        Html(self.0.clone())
+    }
+}
+
+/// Adds the pages about the document. The head of Swagger UI, scripts and styles, is the framework's: it needs no
+/// internet.
+pub fn add_to(routes: Route, documents: &Documents, swagger_ui: &str) -> Route {
     let (head, _) = swagger_ui.rsplit_once("<body>").expect("the framework's page has a body");
     let docs = head.replacen("<title>Swagger UI", "<title>Phonepass", 1) + include_str!("pages/swagger_ui.html");
+    let docs = Bytes::from(docs);
     routes
-        .at("/", html(home))
-        .at("/docs", html(docs))
+        .at("/docs", get(make_sync(move |_| docs.clone().with_content_type("text/html; charset=utf-8"))))
         .at("/openapi.json", get(Document::new(documents, "application/json", print)))
         .at("/openapi.yaml", get(Document::new(documents, "application/yaml", print_yaml)))
 }
@@ -26,11 +45,6 @@ pub fn print(document: &Value) -> String {
 
 fn print_yaml(document: &Value) -> String {
     serde_yaml_ng::to_string(document).expect("JSON is YAML")
-}
-
-fn html(page: String) -> impl Endpoint {
-    let page = Bytes::from(page);
-    get(make_sync(move |_| page.clone().with_content_type("text/html; charset=utf-8")))
 }
 
 /// The document; in Chinese with `?lang=zh`.

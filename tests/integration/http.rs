@@ -314,27 +314,50 @@ async fn health_and_readiness_are_told() {
     assert_eq!(ready["checks"], json!([{ "name": "sqlite", "ok": true }, { "name": "in-process", "ok": true }]));
     app.app.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
     let answer = app.get("/readyz").await;
-    answer.expect(503);
+    assert_eq!(answer.expect_error(503, "unavailable")["status"], "stopping");
     assert!(!answer.header("retry-after").is_empty());
     app.get("/healthz").await.expect(200);
 }
 
 #[tokio::test]
-async fn the_document_is_there_in_json_in_yaml_and_as_a_page() {
+async fn the_document_is_there_in_json_and_in_yaml_in_english_and_in_chinese() {
     let app = start(&[]).await;
-    let json = app.get("/openapi.json").await;
-    assert_eq!(json.expect(200), app.app.document);
-    assert!(json.header("content-type").starts_with("application/json"));
-    let yaml = app.get("/openapi.yaml").await;
-    let parsed: Value = serde_yaml_ng::from_slice(&yaml.bytes).unwrap();
-    assert_eq!(parsed, app.app.document);
-    let docs = app.get("/docs").await;
-    assert_eq!(docs.status, 200);
-    assert!(docs.header("content-type").starts_with("text/html"));
-    let page = String::from_utf8(docs.bytes).unwrap();
-    assert!(page.contains("SwaggerUI") && page.contains("sign_in_with_sms_code"));
-    for elsewhere in ["src=\"http", "href=\"http", "@import"] {
-        assert!(!page.contains(elsewhere), "the page loads from elsewhere: {elsewhere}");
+    let documents = &app.app.documents;
+    for (query, document) in [("", &documents.en), ("?lang=en", &documents.en), ("?lang=zh", &documents.zh)] {
+        let json = app.get(&format!("/openapi.json{query}")).await;
+        assert_eq!(json.expect(200), *document);
+        assert_eq!(json.header("content-type"), "application/json");
+        let yaml = app.get(&format!("/openapi.yaml{query}")).await;
+        assert_eq!(yaml.header("content-type"), "application/yaml");
+        assert_eq!(serde_yaml_ng::from_slice::<Value>(&yaml.bytes).unwrap(), *document);
+    }
+    assert_ne!(documents.zh, documents.en);
+}
+
+#[tokio::test]
+async fn the_pages_lead_to_each_other_and_nowhere_else() {
+    let app = start(&[]).await;
+    for path in ["/", "/docs"] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        let page = String::from_utf8(answer.bytes).unwrap();
+        for elsewhere in ["src=\"http", "href=\"http", "@import"] {
+            assert!(!page.contains(elsewhere), "{path} loads from elsewhere: {elsewhere}");
+        }
+        let links = page.split("href=\"/").skip(1).map(|rest| format!("/{}", &rest[..rest.find('"').unwrap()]));
+        for link in links {
+            app.get(&link).await.status.is_success().then_some(()).unwrap_or_else(|| panic!("{path} leads to {link}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_way_in_names_the_sms_page_only_where_there_is_one() {
+    let webhook = start(&["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:9/"]).await;
+    for (app, named) in [(start(&[]).await, true), (webhook, false)] {
+        let page = String::from_utf8(app.get("/").await.bytes).unwrap();
+        assert_eq!(page.contains("/dev/sms"), named);
     }
 }
 
@@ -454,7 +477,7 @@ async fn the_word_of_an_untrusted_proxy_counts_for_nothing() {
 async fn codes_are_shown_to_nobody_where_they_are_really_sent() {
     let app = start(&["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/"]).await;
     dev_sms(&app, &[]).await.expect_error(404, "not_found");
-    assert!(app.app.document["paths"].get("/dev/sms").is_none());
+    assert!(app.app.documents.en["paths"].get("/dev/sms").is_none());
 }
 
 /// A service, and from now on a time that jumps to the next timer whenever nothing else is left to do.

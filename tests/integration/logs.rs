@@ -210,7 +210,7 @@ async fn no_log_line_holds_a_mobile_a_code_a_token_a_password_or_a_secret() {
         ("refresh_token", 3),
         ("sign_out", 1),
         ("get_current_user", 3),
-        ("ihome_send_smscode", 2),
+        ("ihome_send_sms_code_at_smscode", 2),
         ("ihome_send_sms_code", 2),
         ("ihome_register", 5),
         ("ihome_sign_in", 2),

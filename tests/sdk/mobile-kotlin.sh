@@ -1,7 +1,6 @@
-# Does the token holder for Android apps keep a user signed in, whatever the network does?
+# The token holder for Android apps, in Kotlin.
 source lib.sh
-need java openjdk-17-jdk-headless openjdk@17
-need mvn maven maven
+need_maven
 
-# The compiler runs once: optimizing it would take longer than it saves.
+# Optimizing a compiler that runs once takes longer than it saves.
 MAVEN_OPTS=-XX:TieredStopAtLevel=1 mvn -B -q -f mobile-kotlin/pom.xml -Dwork="$WORK" test

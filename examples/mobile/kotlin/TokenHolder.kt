@@ -14,8 +14,8 @@ import org.json.JSONObject
 data class Tokens(val userId: String, val access: String, val refresh: String)
 
 /**
- * Keeps an app signed in. As an interceptor of the app's OkHttpClient it adds the access token to each request; when that
- * no longer counts, it gets fresh tokens and sends the request once more. All calls block: none belongs on the main thread.
+ * Keeps an app signed in. As an interceptor of the app's OkHttpClient it adds the access token to each request; when
+ * that no longer counts, it gets fresh tokens and sends the request once more. Signing out blocks: not on the main thread.
  */
 class TokenHolder(
     server: String,

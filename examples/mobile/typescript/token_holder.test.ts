@@ -131,7 +131,8 @@ for (const token of ["valid", "expired"]) {
         await app.holder.signOut();
         assert.equal(app.stored(), undefined);
         await assert.rejects(app.holder.fetch(user), SignedOut);
-        const again = await fetch(authorizations, { method: "PUT", headers: { authorization: `Bearer ${refreshToken}` } });
+        const headers = { authorization: `Bearer ${refreshToken}` };
+        const again = await fetch(authorizations, { method: "PUT", headers });
         assert.equal((await again.json()).code, "session_revoked");
     });
 }

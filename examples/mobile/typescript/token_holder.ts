@@ -18,7 +18,12 @@ type Send = (url: string, options: RequestOptions) => Promise<Response>;
 export class SignedOut extends Error {}
 
 /** `onSignedOut` is called when the service has ended the session: time to show the sign-in page. */
-export async function openTokenHolder(service: string, storage: TokenStorage, onSignedOut: () => void, send: Send = fetch) {
+export async function openTokenHolder(
+    service: string,
+    storage: TokenStorage,
+    onSignedOut: () => void,
+    send: Send = fetch,
+) {
     const authorizations = `${service}/app/v1_0/authorizations`;
     let tokens = await storage.load();
     let refreshing: Promise<void> | undefined;

@@ -34,13 +34,15 @@ class KotlinClientTest {
         assertEquals(tokens.userId, user.id)
         assertEquals(mobile, user.mobile)
 
-        val fresh = AuthorizationsApi(server).apply { accessTokenProvider = { tokens.refreshToken } }.refreshToken().data
+        val authorizations = AuthorizationsApi(server)
+        authorizations.accessTokenProvider = { tokens.refreshToken }
+        val fresh = authorizations.refreshToken().data
         assertEquals(tokens.userId, fresh.userId)
         assertNotEquals(tokens.refreshToken, fresh.refreshToken)
         assertFalse(fresh.isNewUser)
 
-        val signOut = AuthorizationsApi(server).apply { accessTokenProvider = { fresh.token } }.signOutWithHttpInfo()
-        assertEquals(204, signOut.statusCode)
+        authorizations.accessTokenProvider = { fresh.token }
+        assertEquals(204, authorizations.signOutWithHttpInfo().statusCode)
 
         val refused = assertThrows<ClientException> {
             UserApi(server).apply { accessTokenProvider = { fresh.token } }.getCurrentUser()

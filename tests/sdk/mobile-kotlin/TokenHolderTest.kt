@@ -9,6 +9,7 @@ import java.util.concurrent.atomic.AtomicInteger
 import okhttp3.Interceptor
 import okhttp3.MediaType.Companion.toMediaType
 import okhttp3.OkHttpClient
+import okhttp3.Protocol
 import okhttp3.Request
 import okhttp3.RequestBody.Companion.toRequestBody
 import okhttp3.Response
@@ -35,6 +36,9 @@ class TokenHolderTest {
     @Volatile
     private var stored: Tokens? = first.copy(access = expired)
 
+    @Volatile
+    private var canSave = true
+
     /** What happens to a refresh on its way to the server and back. */
     @Volatile
     private var network: (Interceptor.Chain) -> Response = { it.proceed(it.request()) }
@@ -42,7 +46,7 @@ class TokenHolderTest {
     private val holder = TokenHolder(
         server,
         load = { stored },
-        save = { stored = it },
+        save = { check(canSave); stored = it },
         onSessionEnd = { sessionEnds.incrementAndGet() },
         http = OkHttpClient.Builder().addInterceptor { chain ->
             if (chain.request().method == "PUT") refreshes.incrementAndGet()
@@ -89,10 +93,20 @@ class TokenHolderTest {
     }
 
     @Test
+    fun `tokens that could not be saved are not used`() {
+        canSave = false
+        assertThrows<IOException> { getUser() }
+
+        canSave = true
+        assertEquals(200, getUser())
+        assertEquals(2, refreshes.get())
+    }
+
+    @Test
     fun `no refusal but the server's own signs out`() {
-        for ((status, body) in listOf(
-            503 to """{"code":"unavailable"}""", 429 to """{"code":"too_many_requests"}""", 502 to "<html>", 401 to "<html>", 200 to "{}",
-        )) {
+        val unavailable = """{"code":"unavailable"}"""
+        val tooMany = """{"code":"too_many_requests"}"""
+        for ((status, body) in listOf(503 to unavailable, 429 to tooMany, 502 to "<html>", 401 to "<html>", 200 to "{}")) {
             network = { it.answer(status, body) }
             assertThrows<IOException>("$status $body") { getUser() }
         }
@@ -113,11 +127,17 @@ class TokenHolderTest {
 
     @Test
     fun `a request of one user is never sent again as another`() {
-        val other = signIn()
-        network = { holder.signedIn(other); it.proceed(it.request()) }
+        val others = List(2) { signIn() }
+        network = { holder.signedIn(others[0]); it.proceed(it.request()) }
         assertEquals(401, getUser())
-        assertEquals(other, stored)
-        assertEquals(200, getUser())
+        assertEquals(others[0], stored)
+
+        val server = OkHttpClient.Builder().addInterceptor(holder).addInterceptor { chain ->
+            assertEquals("Bearer ${others[0].access}", chain.request().header("Authorization"))
+            holder.signedIn(others[1])
+            chain.answer(401, "")
+        }.build()
+        assertEquals(401, getUser(server))
     }
 
     @Test
@@ -139,28 +159,26 @@ class TokenHolderTest {
 
     @Test
     fun `strangers get no token`() {
-        val stranger = server.replace("127.0.0.1", "localhost")
-        val seen = OkHttpClient.Builder().addInterceptor(holder).addInterceptor { chain ->
+        val stranger = OkHttpClient.Builder().addInterceptor(holder).addInterceptor { chain ->
             assertNull(chain.request().header("Authorization"))
             chain.answer(200, "")
         }.build()
-        seen.newCall(Request.Builder().url(stranger).build()).execute().use { assertEquals(200, it.code) }
+        assertEquals(200, getUser(stranger, server.replace("127.0.0.1", "localhost")))
     }
 
     /** Holds the refresh back until every request has met its 401, so that all of them want it. */
     private fun everyoneWasRefused() = check(refused.await(20, SECONDS))
 
     /** The status that each got; null where there was none. */
-    private fun fromEveryone(): List<Int?> = Executors.newFixedThreadPool(CROWD).let { threads ->
-        try {
-            threads.invokeAll(List(CROWD) { Callable { runCatching { getUser() }.recover { if (it is IOException) null else throw it } } })
-                .map { it.get().getOrThrow() }
-        } finally {
-            threads.shutdown()
-        }
+    private fun fromEveryone(): List<Int?> {
+        val threads = Executors.newFixedThreadPool(CROWD)
+        val answers = threads.invokeAll(List(CROWD) { Callable { try { getUser() } catch (_: IOException) { null } } })
+        threads.shutdown()
+        return answers.map { it.get() }
     }
 
-    private fun getUser(): Int = app.newCall(Request.Builder().url("$server/app/v1_0/user").build()).execute().use { it.code }
+    private fun getUser(client: OkHttpClient = app, at: String = server): Int =
+        client.newCall(Request.Builder().url("$at/app/v1_0/user").build()).execute().use { it.code }
 
     private fun signIn(): Tokens {
         val mobile = "13" + (1..9).joinToString("") { ('0'..'9').random().toString() }
@@ -181,5 +199,5 @@ class TokenHolderTest {
         .apply { if (token != null) header("Authorization", "Bearer $token") }
 
     private fun Interceptor.Chain.answer(status: Int, body: String) = Response.Builder().request(request())
-        .protocol(okhttp3.Protocol.HTTP_1_1).code(status).message("").body(body.toResponseBody()).build()
+        .protocol(Protocol.HTTP_1_1).code(status).message("").body(body.toResponseBody()).build()
 }
