@@ -88,6 +88,6 @@ fi
 export CHROMIUM
 run cargo build --locked
 run env PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --prefix tests/browser
-run env TMPDIR="$tmp/t" node --test tests/browser/swagger_ui.test.mjs || failed="$failed browser"
+run env TMPDIR="$tmp/t" SCREENSHOT_DIR="${TMPDIR:-/tmp}" node --test tests/browser/swagger_ui.test.mjs || failed="$failed browser"
 
 [ -z "$failed" ] || die "failed:$failed"

@@ -1,4 +1,4 @@
-// Can a newcomer sign in with nothing but the service's own pages: Swagger UI, the SMS page, no internet?
+// Can a newcomer find their way with nothing but the service's own pages: Swagger UI, the SMS page, no internet?
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,14 +12,16 @@ import { chromium } from 'playwright-core';
 
 const STEP = 60_000;
 const MOBILE = '13800138000';
+const TEST_MOBILE = '13800100500';
 const BINARY = resolve(process.env.PHONEPASS_BIN ?? join(process.env.CARGO_TARGET_DIR ?? 'target', 'debug/phonepass'));
 
-let dir, origin, server, exited, browser;
+let dir, origin, server, exited, browser, screenshots;
 let stderr = '';
 
 before(async () => {
   assert.ok(process.env.CHROMIUM, 'CHROMIUM names the browser to use; ./test.sh finds it');
   dir = await mkdtemp(join(tmpdir(), 'phonepass-browser-'));
+  screenshots = await mkdtemp(join(process.env.SCREENSHOT_DIR ?? tmpdir(), 'phonepass-screenshots-'));
   const address = `127.0.0.1:${await freePort()}`;
   origin = `http://${address}`;
   // Nothing but defaults; a folder of its own, because a .env file counts in the current one.
@@ -62,51 +64,89 @@ after(async () => {
   if (dir) await rm(dir, { recursive: true, force: true });
 });
 
-test('a newcomer signs in with Swagger UI and the SMS page, without internet', { timeout: 10 * STEP }, async () => {
-  const elsewhere = [];
-  const context = await browser.newContext({ serviceWorkers: 'block' });
-  context.setDefaultTimeout(STEP);
-  await context.route('**/*', (route) => {
-    const url = route.request().url();
-    if (new URL(url).origin === origin) return route.continue();
-    elsewhere.push(url);
-    return route.abort();
+test('a newcomer presses every step of Swagger UI as it is, without internet', { timeout: 10 * STEP }, async () => {
+  await visit(async (page, show) => {
+    await page.goto(origin);
+    await show(page, 'home');
+    await page.getByRole('link', { name: 'Swagger UI' }).click();
+    await page.locator('.opblock').first().waitFor();
+    await show(page, 'swagger_ui');
+
+    await execute(page, 'send_sms_code', 200);
+    const signedIn = await execute(page, 'sign_in_with_sms_code', 201);
+    await show(page, 'signed_in');
+    await authorize(page, 'access_token', signedIn.data.token);
+    const user = await execute(page, 'get_current_user', 200);
+    assert.deepEqual([user.data.id, user.data.mobile], [signedIn.data.user_id, TEST_MOBILE]);
+
+    // Whoever reloads the page is still authorized.
+    await page.reload();
+    await execute(page, 'get_current_user', 200);
+    await show(page, 'authorized_after_a_reload');
+
+    await execute(page, 'send_login_sms_code', 200);
+    await execute(page, 'update_current_user', 200);
+    await execute(page, 'change_password', 204);
+    await execute(page, 'list_sessions', 200);
+    await execute(page, 'end_other_sessions', 204);
+    await execute(page, 'check_authorization', 204);
+    await execute(page, 'sign_in_with_password', 201);
+    await execute(page, 'get_image_code', 200);
+    const picture = operation(page, 'get_image_code').locator('.live-responses-table img');
+    await picture.waitFor();
+    assert.equal(await picture.evaluate((image) => image.naturalWidth), 160);
+    await show(page, 'picture_code');
+    for (const id of ['get_health', 'get_readiness', 'get_jwks', 'get_openid_configuration']) await execute(page, id, 200);
+
+    await authorize(page, 'refresh_token', signedIn.data.refresh_token);
+    await authorize(page, 'access_token');
+    const refreshed = await execute(page, 'refresh_token', 201);
+    await authorize(page, 'access_token', refreshed.data.token);
+    await authorize(page, 'refresh_token');
+    await execute(page, 'change_mobile', 200);
+    await execute(page, 'delete_account', 204);
+    await execute(page, 'ihome_register', 200);
+    await execute(page, 'passport_sign_in', 200);
+    await authorize(page, 'access_token'); // from here on it is the cookie that counts
+    await execute(page, 'ihome_get_user', 200);
+    await show(page, 'classic');
   });
-  await context.routeWebSocket(/.*/, (socket) => {
-    elsewhere.push(socket.url());
-    socket.close();
-  });
-  const docs = await context.newPage();
-  let page = docs;
-  try {
-    await docs.goto(`${origin}/docs`);
+});
 
-    await execute(docs, 'send_sms_code', 200, { mobile: MOBILE });
+test('a newcomer signs in with the number of their own by the SMS page', { timeout: 5 * STEP }, async () => {
+  await visit(async (page, show) => {
+    await page.goto(`${origin}/docs`);
+    await execute(page, 'send_sms_code', 200, { example: 'your_number' });
 
-    page = await context.newPage();
-    await page.goto(`${origin}/dev/sms`);
-    const code = await shownCode(page);
-    page = docs;
+    const [sms] = await Promise.all([
+      page.waitForEvent('popup').catch(() => page),
+      page.locator('.info a[href="/dev/sms"]').first().click(),
+    ]);
+    const code = await shownCode(sms);
+    await show(sms, 'sms_page');
 
-    const { data } = await execute(docs, 'sign_in_with_sms_code', 201, { mobile: MOBILE, code });
+    const docs = sms === page ? await page.goBack().then(() => page) : page;
+    const { data } = await execute(docs, 'sign_in_with_sms_code', 201, { body: { mobile: MOBILE, code } });
     assert.match(data.token, /^[\w-]+\.[\w-]+\.[\w-]+$/);
+  });
+});
 
-    await authorize(docs, 'access_token', data.token);
+test('a newcomer reads Chinese, and is told in Chinese what went wrong', { timeout: 5 * STEP }, async () => {
+  await visit(async (page, show) => {
+    await page.goto(`${origin}/docs`);
+    await page.getByRole('link', { name: '中文' }).first().click();
+    await page.getByText('令牌').first().waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.lang), 'zh');
+    await execute(page, 'send_sms_code', 200);
+    const refused = await execute(page, 'sign_in_with_sms_code', 400, { body: { mobile: '1', code: '123456' } });
+    assert.equal(refused.message, '手机号格式不正确');
+    await show(page, 'chinese');
 
-    const user = await execute(docs, 'get_current_user', 200);
-    assert.equal(user.data.mobile, MOBILE);
-    assert.equal(user.data.id, data.user_id);
-
-    assert.deepEqual(elsewhere, [], 'the pages ask other hosts for something');
-  } catch (error) {
-    const path = join(process.env.SCREENSHOT_DIR ?? tmpdir(), `phonepass-swagger-ui-${process.pid}.png`);
-    const saved = await page.screenshot({ path, fullPage: true }).then(() => path, (reason) => `none, ${reason.message}`);
-    console.error(`screenshot: ${saved}`);
-    showServerLog();
-    throw error;
-  } finally {
-    await context.close();
-  }
+    await page.getByRole('link', { name: 'English' }).first().click();
+    await page.getByText('Sign in or register with an SMS code').first().waitFor();
+    const again = await execute(page, 'sign_in_with_sms_code', 400, { body: { mobile: '1', code: '123456' } });
+    assert.equal(again.message, 'The mobile number is invalid');
+  });
 });
 
 test('SIGTERM ends the service with exit code 0', { timeout: STEP }, async () => {
@@ -116,29 +156,82 @@ test('SIGTERM ends the service with exit code 0', { timeout: STEP }, async () =>
   assert.deepEqual({ code, signal }, { code: 0, signal: null });
 });
 
-/** Fills and sends one operation as a person does; gives the JSON that the page shows. */
-async function execute(page, operationId, status, body) {
-  const operation = page.locator(`[id^="operations-"][id$="-${operationId}"]`);
-  await operation.locator('.opblock-summary-control').click();
-  await operation.getByRole('button', { name: 'Try it out' }).click();
-  if (body) await operation.locator('textarea.body-param__text').fill(JSON.stringify(body));
-  await operation.getByRole('button', { name: 'Execute' }).click();
-  const response = operation.locator('.live-responses-table tr.response');
-  // "Undocumented" beside the number would mean a status that the document does not list.
-  const shown = (await response.locator('.response-col_status').innerText()).trim();
-  const text = await response.locator('.response-col_description .microlight').first().innerText();
-  assert.equal(shown, String(status), `${operationId}: ${text}`);
-  return JSON.parse(text);
+/** Lets somebody look around in a browser that reaches this service alone, and keeps what they saw. */
+async function visit(look) {
+  const elsewhere = [];
+  const context = await browser.newContext({ serviceWorkers: 'block', viewport: { width: 1280, height: 1000 } });
+  context.setDefaultTimeout(STEP);
+  await context.route('**/*', (route) => {
+    const url = route.request().url();
+    if (new URL(url).origin === origin || url.startsWith('blob:')) return route.continue();
+    elsewhere.push(url);
+    return route.abort();
+  });
+  await context.routeWebSocket(/.*/, (socket) => {
+    elsewhere.push(socket.url());
+    socket.close();
+  });
+  const page = await context.newPage();
+  const show = (shown, name) => shown.screenshot({ path: join(screenshots, `${name}.png`) });
+  try {
+    await look(page, show);
+    assert.deepEqual(elsewhere, [], 'the pages ask other hosts for something');
+  } catch (error) {
+    await show(page, 'failure').catch((reason) => console.error(`no screenshot: ${reason.message}`));
+    showServerLog();
+    throw error;
+  } finally {
+    console.error(`screenshots: ${screenshots}`);
+    await context.close();
+  }
 }
 
+function operation(page, id) {
+  return page.locator(`[id^="operations-"][id$="-${id}"]`);
+}
+
+/** Sends one operation as a person does, as it is or with another example or body; gives the JSON that the page shows. */
+async function execute(page, id, status, { example, body } = {}) {
+  const block = operation(page, id);
+  await block.waitFor();
+  const button = block.getByRole('button', { name: 'Execute' });
+  if (!(await button.isVisible())) {
+    if (!(await block.evaluate((element) => element.classList.contains('is-open')))) {
+      await block.locator('.opblock-summary-control').click();
+    }
+    await block.getByRole('button', { name: 'Try it out' }).click();
+  }
+  if (example) await block.locator('.opblock-section-request-body select.examples-select-element').selectOption(example);
+  if (body) await block.locator('textarea.body-param__text').fill(JSON.stringify(body));
+  const answered = page.waitForResponse((response) => response.request().method() !== 'OPTIONS' && !response.url().startsWith('blob:'));
+  await button.click();
+  const answer = await answered;
+  const row = block.locator('.live-responses-table tr.response');
+  // "Undocumented" beside the number would mean a status that the document does not list.
+  const shown = (await row.locator('.response-col_status').innerText()).trim();
+  const text = await row.locator('.response-col_description').first().innerText();
+  assert.equal(shown, String(status), `${id}: ${text}`);
+  assert.equal(answer.status(), status, id);
+  if (!(answer.headers()['content-type'] ?? '').startsWith('application/json')) return undefined;
+  const json = await answer.json();
+  // The classic families refuse under 200.
+  assert.ok((json.errno ?? 0) === 0, `${id}: ${text}`);
+  return json;
+}
+
+/** Gives the page a token for a scheme, or takes it away. */
 async function authorize(page, scheme, token) {
   await page.locator('.auth-wrapper > .btn.authorize').click();
   const dialog = page.locator('.dialog-ux');
   // Every bearer scheme has a form of its own, with the same ids: take the one below the scheme's name.
   const form = dialog.locator(`xpath=.//h4[code="${scheme}"]/ancestor::form[1]`);
-  await form.locator('input').fill(token);
-  await form.getByText('Authorize', { exact: true }).click();
-  await form.getByText('Logout', { exact: true }).waitFor();
+  const logout = form.getByText('Logout', { exact: true });
+  if (await logout.isVisible()) await logout.click();
+  if (token) {
+    await form.locator('input').fill(token);
+    await form.getByText('Authorize', { exact: true }).click();
+    await logout.waitFor();
+  }
   await form.getByText('Close', { exact: true }).click();
   await dialog.waitFor({ state: 'hidden' });
 }

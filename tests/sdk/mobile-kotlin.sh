@@ -1,4 +1,4 @@
-# The token holder for Android apps, in Kotlin.
+# Does the token holder in Kotlin, for Android apps, keep a user signed in when tokens expire and networks fail?
 source lib.sh
 need_maven
 

@@ -16,7 +16,7 @@ python verify-envoy/application.py "$application_port" 2>"$WORK/application.log"
 sed "s|https://id.example.com|$PHONEPASS_URL|; s/0\.0\.0\.0, port_value: 8080/127.0.0.1, port_value: $port/
      s/port_value: 3000/port_value: $application_port/; s/port_value: 8000/port_value: ${PHONEPASS_URL##*:}/" \
   "$root/examples/verify/envoy/envoy.yaml" >"$WORK/envoy.yaml"
-envoy -c "$WORK/envoy.yaml" --concurrency 1 --disable-hot-restart --log-level warning &
+envoy -c "$WORK/envoy.yaml" --concurrency 1 --disable-hot-restart --log-level error &
 
 # Prints what the application answers, or why it was not asked.
 ask() {

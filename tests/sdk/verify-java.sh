@@ -1,4 +1,4 @@
-# Does a back end in Java, with Nimbus, believe the right tokens?
+# Does the example for Java accept a good access token and refuse an expired, a tampered and somebody else's?
 source lib.sh
 need_maven
 

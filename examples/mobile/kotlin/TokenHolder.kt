@@ -11,11 +11,14 @@ import okhttp3.Response
 import org.json.JSONException
 import org.json.JSONObject
 
+private val NOTHING = ByteArray(0).toRequestBody()
+private val REFUSALS = setOf("refresh_token_invalid", "refresh_token_reused", "session_revoked", "account_disabled")
+
 data class Tokens(val userId: String, val access: String, val refresh: String)
 
 /**
  * Keeps an app signed in. As an interceptor of the app's OkHttpClient it adds the access token to each request; when
- * that no longer counts, it gets fresh tokens and sends the request once more. Signing out blocks: not on the main thread.
+ * that no longer counts, it gets fresh tokens and sends the request once more. Sign out off the main thread: it blocks.
  */
 class TokenHolder(
     server: String,
@@ -120,9 +123,4 @@ class TokenHolder(
         http.newCall(authorizations.newBuilder().delete().build().bearing(last.access)).execute().use { it.code }
 
     private fun Request.bearing(token: String) = newBuilder().header("Authorization", "Bearer $token").build()
-
-    private companion object {
-        val NOTHING = ByteArray(0).toRequestBody()
-        val REFUSALS = setOf("refresh_token_invalid", "refresh_token_reused", "session_revoked", "account_disabled")
-    }
 }
