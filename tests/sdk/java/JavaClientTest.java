@@ -80,7 +80,8 @@ final class JavaClientTest {
     }
 
     private String lastCode() {
-        var request = HttpRequest.newBuilder(URI.create(SERVER + "/dev/sms")).header("Accept", "application/json").build();
+        var inbox = URI.create(SERVER + "/dev/sms");
+        var request = HttpRequest.newBuilder(inbox).header("Accept", "application/json").build();
         try {
             var answer = HttpClient.newHttpClient().send(request, BodyHandlers.ofString()).body();
             return StreamSupport.stream(client.getObjectMapper().readTree(answer).spliterator(), false)

@@ -2,6 +2,7 @@
 // out once, and only when the server says so?
 import java.io.IOException
 import java.util.concurrent.Callable
+import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.Executors
 import java.util.concurrent.TimeUnit.SECONDS
@@ -20,6 +21,7 @@ import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Test
+import org.junit.jupiter.api.Timeout
 import org.junit.jupiter.api.assertThrows
 
 private val server: String = System.getenv("PHONEPASS_URL")
@@ -27,11 +29,13 @@ private val expired: String = System.getenv("TOKEN_EXPIRED")
 private val plain = OkHttpClient()
 private const val CROWD = 50
 
+@Timeout(60)
 class TokenHolderTest {
     private val first = signIn()
     private val sessionEnds = AtomicInteger()
     private val refreshes = AtomicInteger()
     private val refused = CountDownLatch(CROWD)
+    private val crowd = CopyOnWriteArrayList<Thread>()
 
     @Volatile
     private var stored: Tokens? = first.copy(access = expired)
@@ -61,7 +65,7 @@ class TokenHolderTest {
 
     @Test
     fun `fifty requests with an expired token cost one refresh and all succeed`() {
-        network = { everyoneWasRefused(); it.proceed(it.request()) }
+        network = { everyoneWaits(); it.proceed(it.request()) }
         assertEquals(List(CROWD) { 200 }, fromEveryone())
         assertEquals(1, refreshes.get())
         assertNotEquals(first.refresh, stored?.refresh)
@@ -72,7 +76,7 @@ class TokenHolderTest {
     @Test
     fun `a session that ended elsewhere ends here once`() {
         plain.newCall(to("authorizations", first.access).delete().build()).execute().use { assertEquals(204, it.code) }
-        network = { everyoneWasRefused(); it.proceed(it.request()) }
+        network = { everyoneWaits(); it.proceed(it.request()) }
         assertEquals(List(CROWD) { 401 }, fromEveryone())
         assertEquals(1, refreshes.get())
         assertEquals(1, sessionEnds.get())
@@ -121,7 +125,7 @@ class TokenHolderTest {
 
     @Test
     fun `a failed refresh fails all who waited for it`() {
-        network = { everyoneWasRefused(); throw IOException("no network") }
+        network = { everyoneWaits(); throw IOException("no network") }
         assertEquals(List(CROWD) { null }, fromEveryone())
         assertEquals(1, refreshes.get())
     }
@@ -167,12 +171,15 @@ class TokenHolderTest {
         assertEquals(200, getUser(stranger, server.replace("127.0.0.1", "localhost")))
     }
 
-    /** Holds the refresh back until every request has met its 401, so that all of them want it. */
-    private fun everyoneWasRefused() = check(refused.await(20, SECONDS))
+    /** Holds the refresh back until every request has met its 401, and all but the one that refreshes wait for it. */
+    private fun everyoneWaits() {
+        check(refused.await(20, SECONDS))
+        while (crowd.count { it.state == Thread.State.WAITING } < CROWD - 1) Thread.sleep(1)
+    }
 
     /** The status that each got; null where there was none. */
     private fun fromEveryone(): List<Int?> {
-        val threads = Executors.newFixedThreadPool(CROWD)
+        val threads = Executors.newFixedThreadPool(CROWD) { work -> Thread(work).also { crowd += it } }
         val answers = threads.invokeAll(List(CROWD) { Callable { try { getUser() } catch (_: IOException) { null } } })
         threads.shutdown()
         return answers.map { it.get() }
