@@ -230,8 +230,7 @@ populate_sqlite() {
 for name in $(compgen -e); do
   case $name in PG*) unset "$name" ;; esac
 done
-need_postgres
-[ -x "$pg_bin/pgbench" ] || need pgbench 'postgresql postgresql-contrib' postgresql
+need_postgres psql pgbench
 need_redis
 need_rust
 if [ -z "$PHONEPASS" ]; then

@@ -139,25 +139,29 @@ need_rust() {
   has cc || need 'a C compiler' 'gcc libc6-dev' gcc
 }
 
-# The folder with initdb, pg_ctl and postgres: the one in PATH, else the newest that Debian or Homebrew keep.
+# find_postgres PROGRAM...: the folder with these programs: the one in PATH, else the newest that Debian or Homebrew keep.
 find_postgres() {
-  local dir found='' brew=''
+  local dir program found='' brew=''
   if has brew; then brew=$(brew --prefix); fi
   for dir in /usr/lib/postgresql/?/bin /usr/lib/postgresql/??/bin \
     "$brew"/opt/postgresql@?/bin "$brew"/opt/postgresql@??/bin "$(dirname "$(command -v postgres)")"; do
-    if [ -x "$dir/initdb" ] && [ -x "$dir/pg_ctl" ] && [ -x "$dir/postgres" ]; then found=$dir; fi
+    for program in "$@"; do
+      [ -x "$dir/$program" ] || continue 2
+    done
+    found=$dir
   done
   printf '%s' "$found"
 }
 
-# Sets pg_bin.
+# need_postgres [PROGRAM...]: sets pg_bin, a folder that has these programs, too.
 need_postgres() {
-  pg_bin=$(find_postgres)
+  local programs=(initdb pg_ctl postgres "$@")
+  pg_bin=$(find_postgres "${programs[@]}")
   if [ -z "$pg_bin" ]; then
-    need PostgreSQL postgresql postgresql@17
-    pg_bin=$(find_postgres)
+    need PostgreSQL 'postgresql postgresql-contrib' postgresql@17
+    pg_bin=$(find_postgres "${programs[@]}")
   fi
-  [ -n "$pg_bin" ] || die 'PostgreSQL was installed, but initdb, pg_ctl and postgres are not found'
+  [ -n "$pg_bin" ] || die "PostgreSQL was installed, but not all of ${programs[*]} are found"
 }
 
 find_redis() { command -v redis-server || command -v valkey-server || true; }
