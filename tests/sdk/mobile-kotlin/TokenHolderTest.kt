@@ -29,7 +29,7 @@ private val expired: String = System.getenv("TOKEN_EXPIRED")
 private val plain = OkHttpClient()
 private const val CROWD = 50
 
-@Timeout(60)
+@Timeout(30)
 class TokenHolderTest {
     private val first = signIn()
     private val sessionEnds = AtomicInteger()
