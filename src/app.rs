@@ -80,7 +80,7 @@ pub struct App {
     /// The whole of HTTP.
     pub endpoint: BoxEndpoint<'static, Response>,
     /// The OpenAPI document.
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
     /// Set it when the process is told to stop: `/readyz` answers 503 from then on.
     pub stopping: Arc<AtomicBool>,
     /// The store of codes.
@@ -165,7 +165,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.
-pub async fn documents(config: &Config) -> Result<Documents, StartError> {
+pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
     let folder = tempfile::tempdir().map_err(|error| StartError::Io(error.to_string()))?;
     let config = Config {
         data_dir: folder.path().to_owned(),

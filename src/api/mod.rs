@@ -98,7 +98,7 @@ pub struct Parts {
 }
 
 /// The whole of HTTP, and the documents that describe it.
-pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response> + 'static, Documents) {
+pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response> + 'static, Arc<Documents>) {
     let Parts { auth, keys, readiness, outbox } = parts;
     let public_url = config.public_url();
     let cookie = config.classic_cookie == Switch::On;
@@ -119,7 +119,9 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         .contact(ContactObject::new().name("Phonepass").url(public_url.clone()))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
         .server(public_url);
-    let documents = document::Documents::new(&service.spec(), &Section::ALL.map(|section| section.name()));
+    let raw = service.spec();
+    let allowed_methods = allowed_methods::AllowedMethods::new(&raw);
+    let documents = Arc::new(Documents::new(raw, Section::ALL.map(|section| section.name()).into()));
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {
@@ -131,7 +133,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         proxies: client_ip::TrustedProxies(config.trusted_proxies.clone()),
         cors: cors::Cors(config.cors_origins.clone()),
         cookie_sign_in: bearer::CookieSignIn(cookie),
-        allowed_methods: allowed_methods::AllowedMethods::new(&documents.en),
+        allowed_methods,
     };
     (pipeline, documents)
 }

@@ -1,5 +1,7 @@
 //! What does a person see who comes with a browser? The way in at `/`, Swagger UI at `/docs`, and the document itself.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use poem::{Endpoint, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get};
 use poem_openapi::{OpenApi, payload::Html};
@@ -28,7 +30,7 @@ impl Home {
 
 /// Adds the pages about the document. The head of Swagger UI, scripts and styles, is the framework's: it needs no
 /// internet.
-pub fn add_to(routes: Route, documents: &Documents, swagger_ui: &str) -> Route {
+pub fn add_to(routes: Route, documents: &Arc<Documents>, swagger_ui: &str) -> Route {
     let (head, _) = swagger_ui.rsplit_once("<body>").expect("the framework's page has a body");
     let docs = head.replacen("<title>Swagger UI", "<title>Phonepass", 1) + include_str!("pages/swagger_ui.html");
     let docs = Bytes::from(docs);
@@ -49,14 +51,16 @@ fn print_yaml(document: &Value) -> String {
 
 /// The document; in Chinese with `?lang=zh`.
 struct Document {
-    en: Bytes,
-    zh: Bytes,
+    documents: Arc<Documents>,
     media_type: &'static str,
+    print: fn(&Value) -> String,
+    en: OnceLock<Bytes>,
+    zh: OnceLock<Bytes>,
 }
 
 impl Document {
-    fn new(documents: &Documents, media_type: &'static str, print: fn(&Value) -> String) -> Self {
-        Self { en: print(&documents.en).into(), zh: print(&documents.zh).into(), media_type }
+    fn new(documents: &Arc<Documents>, media_type: &'static str, print: fn(&Value) -> String) -> Self {
+        Self { documents: documents.clone(), media_type, print, en: OnceLock::new(), zh: OnceLock::new() }
     }
 }
 
@@ -64,10 +68,12 @@ impl Endpoint for Document {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let text = match Language::from_query(request.uri().query()) {
+        let language = Language::from_query(request.uri().query());
+        let text = match language {
             Language::En => &self.en,
             Language::Zh => &self.zh,
         };
+        let text = text.get_or_init(|| (self.print)(self.documents.in_language(language)).into());
         Ok(text.clone().with_content_type(self.media_type).into_response())
     }
 }

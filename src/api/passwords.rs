@@ -25,7 +25,7 @@ failures! {
 struct PasswordChange {
     /// The new password: 8 to 128 characters, not a common one.
     password: Field<PasswordKind>,
-    /// The password of now, exactly as it was chosen.
+    /// The current password, exactly as it was chosen.
     old_password: OptionalField<PasswordKind>,
     /// A code of the purpose `reset_password`; the only way while no password is set.
     code: OptionalField<SmsCodeKind>,

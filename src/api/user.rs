@@ -34,14 +34,14 @@ struct UserUpdate {
     avatar_url: OptionalField<AvatarUrlKind>,
 }
 
-/// A new number, and the proofs that both it and the number of now are the user's.
+/// A new number, and the proofs that both it and the current number are the user's.
 #[derive(Debug, Object)]
 struct MobileChange {
     /// The new mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
     /// The code of the purpose `change_mobile` that went to the new number.
     code: Field<SmsCodeKind>,
-    /// The code of the purpose `change_mobile` that went to the number of now.
+    /// The code of the purpose `change_mobile` that went to the current number.
     current_code: Field<SmsCodeKind>,
 }
 
@@ -140,7 +140,7 @@ impl CurrentUser {
 
     /// Move to another number
     ///
-    /// Send a code of the purpose `change_mobile` to the new number and one to the number of now before. Neither is
+    /// Send a code of the purpose `change_mobile` to the new number and one to the current number before. Neither is
     /// used up unless both are right and the new number is free. The user's other sessions end.
     #[oai(path = "/user/mobile", method = "put", operation_id = "change_mobile")]
     async fn change_mobile(

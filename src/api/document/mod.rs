@@ -1,5 +1,7 @@
 //! What does the OpenAPI document say beyond what the code alone can tell, and how is it said in Chinese?
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value, json};
 
 use super::{context::Family, error_code::ErrorCode, language::Language};
@@ -17,26 +19,27 @@ fn preface(language: Language) -> &'static str {
     language.choose(include_str!("preface.zh.md"), include_str!("preface.en.md"))
 }
 
-/// The document in both languages.
+/// The document in both languages, each made when it is first asked for.
 pub struct Documents {
-    /// The one that clients are generated from.
-    pub en: Value,
-    /// The same in Chinese, for people.
-    pub zh: Value,
+    raw: String,
+    sections: Vec<&'static str>,
+    en: OnceLock<Value>,
+    zh: OnceLock<Value>,
 }
 
 impl Documents {
-    /// Makes both from what the framework writes; the sections in their order.
-    pub fn new(raw: &str, sections: &[&str]) -> Self {
-        Self { en: complete(raw, Language::En, sections), zh: complete(raw, Language::Zh, sections) }
+    /// Takes what the framework writes, and the sections in their order.
+    pub fn new(raw: String, sections: Vec<&'static str>) -> Self {
+        Self { raw, sections, en: OnceLock::new(), zh: OnceLock::new() }
     }
 
-    /// The one in a language.
+    /// The one in a language: clients are generated from the English one, the Chinese one is for people.
     pub fn in_language(&self, language: Language) -> &Value {
-        match language {
+        let document = match language {
             Language::En => &self.en,
             Language::Zh => &self.zh,
-        }
+        };
+        document.get_or_init(|| complete(&self.raw, language, &self.sections))
     }
 }
 
