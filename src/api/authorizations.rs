@@ -51,7 +51,8 @@ pub struct TokenSet {
     pub token_type: String,
     /// Seconds until the access token expires: 3600, unless the service is set otherwise.
     pub expires_in: u64,
-    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), less when the session is old.
+    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), unless the service is set
+    /// otherwise; less near the session's greatest age.
     pub refresh_expires_in: u64,
     /// The user's id, a UUIDv7.
     pub user_id: Uuid,
@@ -141,7 +142,7 @@ impl Authorizations {
 
     /// Sign in with a password
     ///
-    /// For users who have set one with `change_password` or `reset_password`. An unknown number, a user without a password and a wrong password all get the same
+    /// For users who have a password (`has_password`). An unknown number, a user without a password and a wrong password all get the same
     /// answer in the same time.
     #[oai(path = "/password", method = "post", operation_id = "sign_in_with_password")]
     async fn sign_in_with_password(
@@ -169,8 +170,8 @@ impl Authorizations {
 
     /// Check an access token
     ///
-    /// For reverse proxies: nginx's `auth_request`, Traefik's ForwardAuth, Envoy's ext_authz. The answer has no body; its
-    /// headers say who is calling. It comes from memory; the database is not asked.
+    /// For reverse proxies: nginx's `auth_request`, Traefik's ForwardAuth, Envoy's ext_authz. On success there is no
+    /// body; the headers say who is calling. The answer comes from memory; the database is not asked.
     #[oai(path = "/", method = "get", operation_id = "check_authorization")]
     async fn check_authorization(&self, caller: SignedIn) -> Result<Checked, Failure<Check>> {
         Ok(Checked::Valid(caller.0.user_id, caller.0.session_id))

@@ -98,7 +98,10 @@ fn http_bearer(format: Option<&'static str>, description: &'static str) -> MetaS
 fn register_schemes(registry: &mut Registry) {
     registry.create_security_scheme(
         ACCESS_TOKEN,
-        http_bearer(Some("JWT"), "The access token: `token` of a token set. Valid for an hour, then refresh."),
+        http_bearer(
+            Some("JWT"),
+            "The access token: `token` of a token set. Valid for `expires_in` seconds, then refresh.",
+        ),
     );
     registry.create_security_scheme(
         REFRESH_TOKEN,

@@ -113,7 +113,8 @@ pub struct ClassicSession {
     token_type: String,
     /// Seconds until the access token expires: 3600, unless the service is set otherwise.
     expires_in: u64,
-    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), less when the session is old.
+    /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), unless the service is set
+    /// otherwise; less near the session's greatest age.
     refresh_expires_in: u64,
     /// `true` if this very call registered the user.
     is_new_user: bool,
@@ -156,7 +157,9 @@ impl<T: ToJSON, F: Failures, const COOKIE: bool> ApiResponse for Answer<T, F, CO
     fn meta() -> MetaResponses {
         let cookie = COOKIE.then(|| MetaHeader {
             name: "Set-Cookie".to_owned(),
-            description: Some("The sign-in cookie, unless `CLASSIC_COOKIE` is off.".to_owned()),
+            description: Some(
+                "Sets the sign-in cookie, or clears it on sign-out; absent where `CLASSIC_COOKIE` is `off`.".to_owned(),
+            ),
             required: false,
             deprecated: false,
             schema: String::schema_ref(),

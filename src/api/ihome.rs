@@ -29,13 +29,13 @@ struct IhomeRegistration {
     mobile: Field<MobileKind>,
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
     sms_code: Field<SmsCodeKind>,
-    /// The password: 8 to 128 characters, not a common one. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for it, too.
     password: Field<PasswordKind>,
     /// The password again; must be equal if it is sent. `passwd2` stands for it, too.
     password2: OptionalField<PasswordKind>,
 }
 
-/// Who is signed in.
+/// The signed-in user, without their picture.
 #[derive(Debug, Object)]
 struct IhomeSessionUser {
     /// The user's id, a UUIDv7.
@@ -46,7 +46,7 @@ struct IhomeSessionUser {
     mobile: String,
 }
 
-/// The signed-in user.
+/// The signed-in user, with their picture.
 #[derive(Debug, Object)]
 struct IhomeUser {
     /// The user's id, a UUIDv7.
@@ -92,7 +92,7 @@ impl Ihome {
 
     /// Send an SMS code for registering
     ///
-    /// Needs a picture code, which is used up whatever the outcome. A registered number gets 4003.
+    /// Needs a picture code, which is used up even if a later check fails. A registered number gets 4003.
     #[oai(path = "/smscode/:mobile", method = "get", operation_id = "ihome_send_sms_code_at_smscode")]
     async fn smscode(
         &self,
@@ -109,7 +109,7 @@ impl Ihome {
         self.0.send_code(context, mobile, ("id", id), ("text", text)).await
     }
 
-    /// Send an SMS code for registering (other parameters)
+    /// Send an SMS code for registering (other path and parameters)
     ///
     /// The same as `ihome_send_sms_code_at_smscode`.
     #[oai(path = "/sms_codes/:mobile", method = "get", operation_id = "ihome_send_sms_code")]

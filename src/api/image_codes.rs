@@ -38,7 +38,8 @@ pub struct ImageCodes(pub Auth);
 impl ImageCodes {
     /// Get a picture code
     ///
-    /// Four characters to type, for `send_sms_code` after `image_code_required`. Valid for a few minutes and one try.
+    /// A picture of characters to type (4, unless the service is set to 4 to 8), for `send_sms_code` after
+    /// `image_code_required`. Valid for 300 seconds, unless the service is set otherwise, and for one try.
     #[oai(path = "/:id", method = "get", operation_id = "get_image_code")]
     async fn get_image_code(
         &self,

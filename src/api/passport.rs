@@ -18,7 +18,7 @@ use super::{
     image_codes::{Picture, picture},
 };
 
-/// Who gets a code.
+/// Who gets a code, and what the picture says.
 #[derive(Debug, Object)]
 struct PassportCodeRequest {
     /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
@@ -36,7 +36,7 @@ struct PassportRegistration {
     mobile: Field<MobileKind>,
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8. `sms_code` stands for it, too.
     smscode: Field<SmsCodeKind>,
-    /// The password: 8 to 128 characters, not a common one. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for it, too.
     password: Field<PasswordKind>,
 }
 
@@ -63,7 +63,7 @@ impl Passport {
 
     /// Send an SMS code for registering
     ///
-    /// Needs a picture code, which is used up whatever the outcome. A registered number gets 4003.
+    /// Needs a picture code, which is used up even if a later check fails. A registered number gets 4003.
     #[oai(path = "/sms_code", method = "post", operation_id = "passport_send_sms_code")]
     async fn sms_code(
         &self,

@@ -23,7 +23,7 @@ failures! {
 /// A new password, and a proof that it is the user who sets it: `old_password` or `code`.
 #[derive(Debug, Object)]
 struct PasswordChange {
-    /// The new password: 8 to 128 characters, not a common one.
+    /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
     /// The current password, exactly as it was chosen.
     old_password: OptionalField<PasswordKind>,
@@ -38,7 +38,7 @@ struct PasswordReset {
     mobile: Field<MobileKind>,
     /// A code of the purpose `reset_password`.
     code: Field<SmsCodeKind>,
-    /// The new password: 8 to 128 characters, not a common one.
+    /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
 }
 

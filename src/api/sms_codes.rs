@@ -50,7 +50,7 @@ struct SentSmsCode {
 
 #[derive(ApiResponse)]
 enum Sent {
-    /// A code is on its way, unless the number is a test number.
+    /// A code is on its way. None is sent to a test number, nor, for `reset_password`, to a number without an account.
     #[oai(status = 200)]
     Ok(Json<Envelope<SentSmsCode>>),
 }

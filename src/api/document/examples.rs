@@ -26,6 +26,8 @@ impl Examples {
         let refusal = of_refusal(ErrorCode::RequestInvalid, Family::App, language);
         listed["schemas"]["FieldError"] = refusal["fields"][0].clone();
         listed["schemas"]["ErrorBody"] = refusal;
+        listed["schemas"]["NotReady"]["message"] = json!(ErrorCode::Unavailable.meaning().message(language));
+        listed["schemas"]["ClassicSessionEnvelope"]["errmsg"] = json!(language.choose("登录成功", "Signed in"));
         if language == Language::Zh {
             translation::translate(&mut listed["requests"]);
         }
