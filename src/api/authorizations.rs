@@ -15,7 +15,8 @@ use super::{
 use crate::auth::{Auth, sessions};
 
 failures! {
-    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled, MediaTypeUnsupported;
+    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled,
+        MediaTypeUnsupported;
     SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, MediaTypeUnsupported;
     Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
     Check: TokenInvalid, TokenExpired, SessionRevoked;
@@ -116,7 +117,8 @@ impl Authorizations {
     /// Sign in or register with an SMS code
     ///
     /// Call it with the number and the code that `send_sms_code` sent there. The code is used up. An unknown number is
-    /// registered on the spot (`is_new_user`). If the answer is 503 the code was not used up: try again with the same one.
+    /// registered on the spot (`is_new_user`). If the answer is 503 the code was not used up: try again with the same
+    /// one.
     #[oai(path = "/", method = "post", operation_id = "sign_in_with_sms_code")]
     async fn sign_in_with_sms_code(
         &self,
@@ -142,8 +144,8 @@ impl Authorizations {
 
     /// Sign in with a password
     ///
-    /// For users who have a password (`has_password`). An unknown number, a user without a password and a wrong password all get the same
-    /// answer in the same time.
+    /// For users who have a password (`has_password`). An unknown number, a user without a password and a wrong
+    /// password all get the same answer in the same time.
     #[oai(path = "/password", method = "post", operation_id = "sign_in_with_password")]
     async fn sign_in_with_password(
         &self,

@@ -71,8 +71,10 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for ClassicJson<T> {
         let mut value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         if let Value::Object(fields) = &mut value {
             for (alias, name) in FIELD_ALIASES {
-                if let Some(field) = fields.get(alias).cloned() {
-                    fields.entry(name).or_insert(field);
+                if fields.get(name).is_none_or(Value::is_null)
+                    && let Some(field) = fields.get(alias).cloned()
+                {
+                    fields.insert(name.to_owned(), field);
                 }
             }
         }

@@ -29,7 +29,8 @@ struct IhomeRegistration {
     mobile: Field<MobileKind>,
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
     sms_code: Field<SmsCodeKind>,
-    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
+    /// it, too.
     password: Field<PasswordKind>,
     /// The password again; must be equal if it is sent. `passwd2` stands for it, too.
     password2: OptionalField<PasswordKind>,
@@ -130,8 +131,8 @@ impl Ihome {
 
     /// Register
     ///
-    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens and
-    /// by cookie.
+    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens
+    /// and by cookie.
     #[oai(path = "/users", method = "post", operation_id = "ihome_register")]
     async fn register(
         &self,

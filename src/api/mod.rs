@@ -52,7 +52,8 @@ enum Section {
     /// Ask for an SMS code.
     #[oai(rename = "SMS codes")]
     SmsCodes,
-    /// Pictures with characters to type: the app family asks for them on suspicion, unless the service is set otherwise.
+    /// Pictures with characters to type: the app family asks for them on suspicion, unless the service is set
+    /// otherwise.
     #[oai(rename = "Picture codes")]
     ImageCodes,
     /// Sign in, refresh, sign out.

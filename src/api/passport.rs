@@ -23,9 +23,11 @@ use super::{
 struct PassportCodeRequest {
     /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
     mobile: Field<MobileKind>,
-    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. `imageCode` stands for it, too.
+    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
+    /// `imageCode` stands for it, too.
     image_code: Field<ImageCodeKind>,
-    /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`. `imageCodeId` stands for it, too.
+    /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`. `imageCodeId` stands for it,
+    /// too.
     image_code_id: Field<ImageCodeIdKind>,
 }
 
@@ -36,7 +38,8 @@ struct PassportRegistration {
     mobile: Field<MobileKind>,
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8. `sms_code` stands for it, too.
     smscode: Field<SmsCodeKind>,
-    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for it, too.
+    /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
+    /// it, too.
     password: Field<PasswordKind>,
 }
 
@@ -52,7 +55,8 @@ impl Passport {
     async fn image_code(
         &self,
         context: &RequestContext,
-        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`. `cur_id`, `imageCodeId` and `image_code_id` stand for it, too.
+        /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`. `cur_id`, `imageCodeId` and
+        /// `image_code_id` stand for it, too.
         code_id: Query<Option<String>>,
         mut aliases: web::Query<HashMap<String, String>>,
     ) -> Result<Picture> {
@@ -76,8 +80,8 @@ impl Passport {
 
     /// Register
     ///
-    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens and
-    /// by cookie.
+    /// Takes the code from the SMS and a password; a taken number gets 4003. The answer signs the user in, by tokens
+    /// and by cookie.
     #[oai(path = "/register", method = "post", operation_id = "passport_register")]
     async fn register(
         &self,

@@ -56,7 +56,8 @@ pub struct Passwords(pub Auth);
 impl Passwords {
     /// Set or change the password
     ///
-    /// Call it with the new password and either the old one or an SMS code of the purpose `reset_password`, not both. The user's other sessions end.
+    /// Call it with the new password and either the old one or an SMS code of the purpose `reset_password`, not both.
+    /// The user's other sessions end.
     #[oai(path = "/user/password", method = "put", operation_id = "change_password")]
     async fn change_password(
         &self,
@@ -79,7 +80,8 @@ impl Passwords {
 
     /// Reset a forgotten password
     ///
-    /// For users who cannot sign in. Send a code of the purpose `reset_password` before. All of the user's sessions end: sign in afterwards.
+    /// For users who cannot sign in. Send a code of the purpose `reset_password` before. All of the user's sessions
+    /// end: sign in afterwards.
     #[oai(path = "/password_resets", method = "post", operation_id = "reset_password")]
     async fn reset_password(
         &self,

@@ -223,8 +223,8 @@ impl Service {
 
     /// Get the verification keys
     ///
-    /// Every key that access tokens are signed with, by `kid`. Keep them as `Cache-Control` says, and fetch them again when
-    /// a token names an unknown one.
+    /// Every key that access tokens are signed with, by `kid`. Keep them as `Cache-Control` says, and fetch them again
+    /// when a token names an unknown one.
     #[oai(path = "/.well-known/jwks.json", method = "get", operation_id = "get_jwks")]
     async fn jwks(&self) -> Result<Keyring, Failure<Publish>> {
         let jwks =

@@ -90,8 +90,8 @@ impl SmsCodes {
     /// Send an SMS code
     ///
     /// Call it before whatever takes a code. The code is good for one purpose only, once, and for `expires_in` seconds.
-    /// Send the next one to the same number after `resend_after` seconds. On `image_code_required`, fetch a picture with `get_image_code`, show it, and send
-    /// again with its id and text.
+    /// Send the next one to the same number after `resend_after` seconds. On `image_code_required`, fetch a picture
+    /// with `get_image_code`, show it, and send again with its id and text.
     #[oai(path = "/", method = "post", operation_id = "send_sms_code")]
     async fn send_sms_code(
         &self,

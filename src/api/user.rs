@@ -161,8 +161,8 @@ impl CurrentUser {
 
     /// Delete the account
     ///
-    /// Send a code of the purpose `delete_account` to the user's own number before. Forgets who the user was, ends every session and frees the
-    /// number: whoever signs in with it next is a new user.
+    /// Send a code of the purpose `delete_account` to the user's own number before. Forgets who the user was, ends
+    /// every session and frees the number: whoever signs in with it next is a new user.
     #[oai(path = "/account_deletions", method = "post", operation_id = "delete_account")]
     async fn delete_account(
         &self,
