@@ -31,7 +31,10 @@ use crate::{
     config::{Config, SmsProviderName},
     model::session::Lifetime,
     private_file,
-    sms::{self, Console, Failover, Outbox, SmsProvider, Webhook, Yuntongxun, YuntongxunAccount},
+    sms::{
+        self, Aliyun, AliyunAccount, Console, Failover, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,
+        TwilioAccount, Webhook, Yuntongxun, YuntongxunAccount,
+    },
     store::{
         StoreError,
         ephemeral::{self, EphemeralStore},
@@ -245,11 +248,10 @@ fn sms_vendor(
     clock: &Clock,
     outbox: &Outbox,
 ) -> Result<Arc<dyn SmsProvider>, StartError> {
-    let missing = |name: &str| StartError::Config(format!("{name} is not set"));
     Ok(match name {
         SmsProviderName::Console => Arc::new(Console::new(outbox.clone(), clock.clone())),
         SmsProviderName::Webhook => {
-            let url = config.sms_webhook_url.clone().ok_or_else(|| missing("SMS_WEBHOOK_URL"))?;
+            let url = given(&config.sms_webhook_url, "SMS_WEBHOOK_URL")?;
             let webhook = Webhook::new(sms::http_client(), url, config.sms_webhook_secret.clone(), clock.clone());
             let webhook = webhook.map_err(|error| StartError::Config(format!("SMS_WEBHOOK_SECRET: {error}")))?;
             Arc::new(webhook)
@@ -257,14 +259,49 @@ fn sms_vendor(
         SmsProviderName::Yuntongxun => {
             let account = YuntongxunAccount {
                 base_url: config.sms_base_url_yuntongxun.to_string(),
-                account_sid: config.yuntongxun_account_sid.clone().ok_or_else(|| missing("YUNTONGXUN_ACCOUNT_SID"))?,
-                auth_token: config.yuntongxun_auth_token.clone().ok_or_else(|| missing("YUNTONGXUN_AUTH_TOKEN"))?,
-                app_id: config.yuntongxun_app_id.clone().ok_or_else(|| missing("YUNTONGXUN_APP_ID"))?,
-                template_id: config.yuntongxun_template_id.clone().ok_or_else(|| missing("YUNTONGXUN_TEMPLATE_ID"))?,
+                account_sid: given(&config.yuntongxun_account_sid, "YUNTONGXUN_ACCOUNT_SID")?,
+                auth_token: given(&config.yuntongxun_auth_token, "YUNTONGXUN_AUTH_TOKEN")?,
+                app_id: given(&config.yuntongxun_app_id, "YUNTONGXUN_APP_ID")?,
+                template_id: given(&config.yuntongxun_template_id, "YUNTONGXUN_TEMPLATE_ID")?,
             };
             Arc::new(Yuntongxun::new(sms::http_client(), account, clock.clone()))
         }
+        SmsProviderName::Aliyun => {
+            let account = AliyunAccount {
+                base_url: config.sms_base_url_aliyun.clone(),
+                access_key_id: given(&config.aliyun_access_key_id, "ALIYUN_ACCESS_KEY_ID")?,
+                access_key_secret: given(&config.aliyun_access_key_secret, "ALIYUN_ACCESS_KEY_SECRET")?,
+                sign_name: given(&config.aliyun_sms_sign_name, "ALIYUN_SMS_SIGN_NAME")?,
+                template_code: given(&config.aliyun_sms_template_code, "ALIYUN_SMS_TEMPLATE_CODE")?,
+            };
+            Arc::new(Aliyun::new(sms::http_client(), account, clock.clone()))
+        }
+        SmsProviderName::Tencent => {
+            let account = TencentAccount {
+                base_url: config.sms_base_url_tencent.clone(),
+                secret_id: given(&config.tencent_secret_id, "TENCENT_SECRET_ID")?,
+                secret_key: given(&config.tencent_secret_key, "TENCENT_SECRET_KEY")?,
+                app_id: given(&config.tencent_sms_app_id, "TENCENT_SMS_APP_ID")?,
+                sign_name: given(&config.tencent_sms_sign_name, "TENCENT_SMS_SIGN_NAME")?,
+                template_id: given(&config.tencent_sms_template_id, "TENCENT_SMS_TEMPLATE_ID")?,
+                region: config.tencent_region.clone(),
+            };
+            Arc::new(Tencent::new(sms::http_client(), account, clock.clone()))
+        }
+        SmsProviderName::Twilio => {
+            let account = TwilioAccount {
+                base_url: config.sms_base_url_twilio.clone(),
+                account_sid: given(&config.twilio_account_sid, "TWILIO_ACCOUNT_SID")?,
+                auth_token: given(&config.twilio_auth_token, "TWILIO_AUTH_TOKEN")?,
+                from: given(&config.twilio_from, "TWILIO_FROM")?,
+            };
+            Arc::new(Twilio::new(sms::http_client(), account))
+        }
     })
+}
+
+fn given<T: Clone>(setting: &Option<T>, name: &str) -> Result<T, StartError> {
+    setting.clone().ok_or_else(|| StartError::Config(format!("{name} is not set")))
 }
 
 fn sms_code_settings(config: &Config) -> SmsCodeSettings {

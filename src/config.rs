@@ -204,7 +204,8 @@ pub struct Config {
     #[arg(long, env, value_name = "SECONDS", default_value = "7776000", value_parser = parse_seconds)]
     pub session_max_age: Duration,
 
-    /// Who delivers codes: console, webhook or yuntongxun; with commas between, each is tried when the one before fails
+    /// Who delivers codes: console, webhook, yuntongxun, aliyun, tencent or twilio; with commas between, each is tried
+    /// when the one before fails
     // For a mere `Vec` clap parses each name by itself, and a repeated one goes unseen.
     #[arg(long, env, value_name = "NAMES", default_value = "console", value_parser = parse_sms_providers)]
     pub sms_provider: std::vec::Vec<SmsProviderName>,
@@ -256,6 +257,82 @@ pub struct Config {
         value_parser = parse_http_url
     )]
     pub sms_base_url_yuntongxun: Url,
+
+    /// Access key of aliyun
+    #[arg(long, env, value_name = "ID")]
+    pub aliyun_access_key_id: Option<String>,
+
+    /// Secret of the access key of aliyun
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub aliyun_access_key_secret: Option<SecretString>,
+
+    /// Signature that aliyun puts before a message
+    #[arg(long, env, value_name = "NAME")]
+    pub aliyun_sms_sign_name: Option<String>,
+
+    /// Message template of aliyun, with ${code} in it
+    #[arg(long, env, value_name = "CODE")]
+    pub aliyun_sms_template_code: Option<String>,
+
+    /// Base URL of aliyun
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://dysmsapi.aliyuncs.com",
+        value_parser = parse_http_url
+    )]
+    pub sms_base_url_aliyun: Url,
+
+    /// Secret id of tencent
+    #[arg(long, env, value_name = "ID")]
+    pub tencent_secret_id: Option<String>,
+
+    /// Secret key of tencent
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub tencent_secret_key: Option<SecretString>,
+
+    /// App of tencent (SdkAppId)
+    #[arg(long, env, value_name = "ID")]
+    pub tencent_sms_app_id: Option<String>,
+
+    /// Signature that tencent puts before a message
+    #[arg(long, env, value_name = "NAME")]
+    pub tencent_sms_sign_name: Option<String>,
+
+    /// Message template of tencent: code, minutes
+    #[arg(long, env, value_name = "ID")]
+    pub tencent_sms_template_id: Option<String>,
+
+    /// Region of tencent
+    #[arg(long, env, value_name = "REGION", default_value = "ap-guangzhou")]
+    pub tencent_region: String,
+
+    /// Base URL of tencent
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://sms.tencentcloudapi.com",
+        value_parser = parse_http_url
+    )]
+    pub sms_base_url_tencent: Url,
+
+    /// Account of twilio
+    #[arg(long, env, value_name = "SID")]
+    pub twilio_account_sid: Option<String>,
+
+    /// Token of twilio
+    #[arg(long, env, value_name = "TOKEN", hide_env_values = true)]
+    pub twilio_auth_token: Option<SecretString>,
+
+    /// Number that messages of twilio come from, or the MG… of a messaging service
+    #[arg(long, env, value_name = "NUMBER")]
+    pub twilio_from: Option<String>,
+
+    /// Base URL of twilio
+    #[arg(long, env, value_name = "URL", default_value = "https://api.twilio.com", value_parser = parse_http_url)]
+    pub sms_base_url_twilio: Url,
 
     /// Lifetime of an SMS code
     #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = parse_seconds)]
@@ -393,6 +470,24 @@ impl Config {
                 ("YUNTONGXUN_APP_ID", self.yuntongxun_app_id.is_some()),
                 ("YUNTONGXUN_TEMPLATE_ID", self.yuntongxun_template_id.is_some()),
             ],
+            SmsProviderName::Aliyun => vec![
+                ("ALIYUN_ACCESS_KEY_ID", self.aliyun_access_key_id.is_some()),
+                ("ALIYUN_ACCESS_KEY_SECRET", self.aliyun_access_key_secret.is_some()),
+                ("ALIYUN_SMS_SIGN_NAME", self.aliyun_sms_sign_name.is_some()),
+                ("ALIYUN_SMS_TEMPLATE_CODE", self.aliyun_sms_template_code.is_some()),
+            ],
+            SmsProviderName::Tencent => vec![
+                ("TENCENT_SECRET_ID", self.tencent_secret_id.is_some()),
+                ("TENCENT_SECRET_KEY", self.tencent_secret_key.is_some()),
+                ("TENCENT_SMS_APP_ID", self.tencent_sms_app_id.is_some()),
+                ("TENCENT_SMS_SIGN_NAME", self.tencent_sms_sign_name.is_some()),
+                ("TENCENT_SMS_TEMPLATE_ID", self.tencent_sms_template_id.is_some()),
+            ],
+            SmsProviderName::Twilio => vec![
+                ("TWILIO_ACCOUNT_SID", self.twilio_account_sid.is_some()),
+                ("TWILIO_AUTH_TOKEN", self.twilio_auth_token.is_some()),
+                ("TWILIO_FROM", self.twilio_from.is_some()),
+            ],
         }
     }
 
@@ -419,6 +514,12 @@ pub enum SmsProviderName {
     Webhook,
     /// 容联云
     Yuntongxun,
+    /// 阿里云
+    Aliyun,
+    /// 腾讯云
+    Tencent,
+    /// Twilio
+    Twilio,
 }
 
 impl SmsProviderName {
@@ -428,6 +529,9 @@ impl SmsProviderName {
             Self::Console => "console",
             Self::Webhook => "webhook",
             Self::Yuntongxun => "yuntongxun",
+            Self::Aliyun => "aliyun",
+            Self::Tencent => "tencent",
+            Self::Twilio => "twilio",
         }
     }
 }

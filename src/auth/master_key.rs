@@ -11,6 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretBox};
 use sha2::Sha256;
 
+use crate::hex::hex;
+
 /// HMAC-SHA256, keyed with a derived key.
 pub type HmacSha256 = Hmac<Sha256>;
 
@@ -53,15 +55,4 @@ impl MasterKey {
     pub fn fingerprint(&self) -> String {
         hex(&self.hmac("fingerprint").finalize().into_bytes())
     }
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 0xF)]));
-    }
-    text
 }

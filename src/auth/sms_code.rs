@@ -13,10 +13,11 @@ use super::{
     event::{self, Event, Subject},
     image_code::{ImageCodes, PictureAnswer},
     limits::{Guess, Limits, limited},
-    master_key::{HmacSha256, MasterKey, hex},
+    master_key::{HmacSha256, MasterKey},
     to_the_end,
 };
 use crate::{
+    hex::hex,
     model::{mobile::Mobile, origin::Origin, purpose::Purpose},
     sms::{SmsError, SmsMessage, SmsProvider},
     store::{

@@ -31,6 +31,11 @@ impl Mobile {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// With the country code, as in E.164.
+    pub fn international(&self) -> String {
+        format!("+86{}", self.0)
+    }
 }
 
 impl fmt::Display for Mobile {

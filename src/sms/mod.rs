@@ -1,16 +1,25 @@
 //! How does a code reach a phone? The seam to the SMS vendors.
 
+mod aliyun;
 mod console;
 mod failover;
+mod signature;
+mod tencent;
+mod twilio;
 mod webhook;
 mod yuntongxun;
 
 use std::{error::Error, time::Duration};
 
 use async_trait::async_trait;
+use reqwest::{RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
 
+pub use aliyun::{Aliyun, AliyunAccount};
 pub use console::{Console, Outbox, SentMessage};
 pub use failover::Failover;
+pub use tencent::{Tencent, TencentAccount};
+pub use twilio::{Twilio, TwilioAccount};
 pub use webhook::Webhook;
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 
@@ -95,4 +104,20 @@ pub fn http_client() -> reqwest::Client {
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .expect("the HTTP client needs no more than its TLS roots")
+}
+
+/// Sends a request and reads the JSON that the vendor answers with, unless the vendor is out of order.
+async fn call<T: DeserializeOwned>(vendor: &'static str, request: RequestBuilder) -> Result<(StatusCode, T), SmsError> {
+    let unreachable = |reason: String| SmsError::Unreachable { vendor, reason };
+    let no_answer = |error| SmsError::no_answer(vendor, error);
+    let response = request.send().await.map_err(no_answer)?;
+    let status = response.status();
+    if status.is_server_error() {
+        return Err(unreachable(format!("HTTP {}", status.as_u16())));
+    }
+    let body = response.bytes().await.map_err(no_answer)?;
+    // The parser's own words may quote the answer, and the answer may quote the number.
+    let answer = serde_json::from_slice(&body)
+        .map_err(|_| unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())))?;
+    Ok((status, answer))
 }

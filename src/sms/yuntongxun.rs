@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{SmsError, SmsMessage, SmsProvider};
+use super::{SmsError, SmsMessage, SmsProvider, call};
 use crate::clock::Clock;
 
 const VENDOR: &str = "yuntongxun";
@@ -75,17 +75,7 @@ impl Yuntongxun {
 #[async_trait]
 impl SmsProvider for Yuntongxun {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError> {
-        let unreachable = |reason: String| SmsError::Unreachable { vendor: VENDOR, reason };
-        let no_answer = |error| SmsError::no_answer(VENDOR, error);
-        let response = self.request(message).send().await.map_err(no_answer)?;
-        let status = response.status();
-        if status.is_server_error() {
-            return Err(unreachable(format!("HTTP {}", status.as_u16())));
-        }
-        let body = response.bytes().await.map_err(no_answer)?;
-        // The parser's own words may quote the answer, and the answer may quote the number.
-        let Answer { status_code } = serde_json::from_slice(&body)
-            .map_err(|_| unreachable(format!("HTTP {} without a statusCode", status.as_u16())))?;
+        let (status, Answer { status_code }) = call(VENDOR, self.request(message)).await?;
         if status.is_success() && status_code == "000000" {
             Ok(())
         } else {

@@ -31,6 +31,7 @@ mod sessions;
 mod sign_in;
 mod sms_codes;
 mod sms_providers;
+mod sms_vendors;
 mod stores;
 mod tokens;
 mod user;

@@ -49,7 +49,7 @@ async fn everything_wrong_is_told_at_once_with_what_is_accepted() {
         ("SECRET_KEY", "oops-secret", "(hidden)", "32 bytes in base64"),
         ("JWT_ALG", "none", "none", "ES256, EdDSA, RS256, HS256"),
         ("ACCESS_TOKEN_TTL", "0", "0", "from 1 on"),
-        ("SMS_PROVIDER", "pigeon", "pigeon", "console, webhook, yuntongxun"),
+        ("SMS_PROVIDER", "pigeon", "pigeon", "console, webhook, yuntongxun, aliyun, tencent, twilio, or"),
         ("SMS_CODE_LENGTH", "9", "9", "4..=8"),
         ("SMS_RESEND_SECONDS", "-1", "-1", "seconds"),
         ("SMS_TEST_CODES", "13600000000=oops-code", "(hidden)", "mobile=digits"),
@@ -93,10 +93,19 @@ async fn a_provider_without_its_settings_is_refused_by_their_names() {
 #[tokio::test]
 async fn each_provider_of_a_list_is_refused_without_its_settings() {
     let folder = tempfile::tempdir().unwrap();
-    let finished = Process::run(folder.path(), &[("SMS_PROVIDER", "console, yuntongxun ,webhook")], &[]).await;
+    let list = "console, yuntongxun ,webhook,twilio,tencent,aliyun";
+    let finished = Process::run(folder.path(), &[("SMS_PROVIDER", list)], &[]).await;
     let told: Vec<_> = finished.expect_wrong_settings().lines().map(|line| line.split(' ').next().unwrap()).collect();
-    let yuntongxun = ["ACCOUNT_SID", "AUTH_TOKEN", "APP_ID", "TEMPLATE_ID"].map(|name| format!("YUNTONGXUN_{name}"));
-    assert_eq!(told, [&yuntongxun[..], &["SMS_WEBHOOK_URL".to_owned()]].concat());
+    let of_each: [(&str, &[&str]); 5] = [
+        ("YUNTONGXUN", &["ACCOUNT_SID", "AUTH_TOKEN", "APP_ID", "TEMPLATE_ID"]),
+        ("SMS_WEBHOOK", &["URL"]),
+        ("TWILIO", &["ACCOUNT_SID", "AUTH_TOKEN", "FROM"]),
+        ("TENCENT", &["SECRET_ID", "SECRET_KEY", "SMS_APP_ID", "SMS_SIGN_NAME", "SMS_TEMPLATE_ID"]),
+        ("ALIYUN", &["ACCESS_KEY_ID", "ACCESS_KEY_SECRET", "SMS_SIGN_NAME", "SMS_TEMPLATE_CODE"]),
+    ];
+    let expected =
+        of_each.iter().flat_map(|(provider, names)| names.iter().map(move |name| format!("{provider}_{name}")));
+    assert_eq!(told, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -35,18 +35,20 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const TOKEN: &str = "a-yuntongxun-token";
 
 pub struct Received {
-    path: String,
-    query: String,
-    headers: HeaderMap,
+    pub path: String,
+    pub query: String,
+    pub headers: HeaderMap,
     pub body: String,
+    /// Which one it came over.
+    pub connection: String,
 }
 
 impl Received {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
@@ -90,6 +92,7 @@ impl Endpoint for StandIn {
             query: request.uri().query().unwrap_or_default().to_owned(),
             headers: request.headers().clone(),
             body,
+            connection: request.remote_addr().to_string(),
         });
         let answer = self.answers.lock().unwrap().pop_front();
         let Some((status, body)) = answer else {
@@ -99,7 +102,7 @@ impl Endpoint for StandIn {
     }
 }
 
-fn message() -> SmsMessage {
+pub fn message() -> SmsMessage {
     SmsMessage {
         mobile: Mobile::parse("13800138000").unwrap(),
         purpose: "login",
@@ -349,10 +352,10 @@ async fn yuntongxuns_success_code_under_a_failing_status_is_a_refusal() {
 #[tokio::test]
 async fn a_yuntongxun_answer_that_makes_no_sense_is_no_success() {
     let garbage = [
-        (200, "<html>maintenance</html>", "HTTP 200 without a statusCode"),
-        (200, "", "HTTP 200 without a statusCode"),
-        (200, r#"{"statusCode":0}"#, "HTTP 200 without a statusCode"),
-        (404, "not here", "HTTP 404 without a statusCode"),
+        (200, "<html>maintenance</html>", "HTTP 200, and nothing that makes sense"),
+        (200, "", "HTTP 200, and nothing that makes sense"),
+        (200, r#"{"statusCode":0}"#, "HTTP 200, and nothing that makes sense"),
+        (404, "not here", "HTTP 404, and nothing that makes sense"),
         (503, r#"{"statusCode":"000000"}"#, "HTTP 503"),
     ];
     for (status, body, reason) in garbage {
