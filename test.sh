@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test against real servers:  ./test.sh            all tests, then the browser test
 #                                        ./test.sh races ...  only `cargo test races ...`
-# PostgreSQL, Redis and nginx are found or installed. PostgreSQL and Redis are started on free ports in a temporary
+# PostgreSQL, Redis, nginx and HAProxy are found or installed. PostgreSQL and Redis are started on free ports in a temporary
 # folder, and stopped at the end; the tests of reverse proxies start an nginx each.
 # DATABASE_URL (postgres://...) and REDIS_URL name servers to use instead.
 set -euo pipefail
@@ -9,11 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source tests/lib.sh
 
 # A user's PATH on Debian leaves out /usr/sbin.
-find_nginx() {
-  local path
-  for path in nginx /usr/sbin/nginx; do
-    if has "$path"; then command -v "$path"; return; fi
-  done
+find_program() {
+  command -v "$1" || command -v "/usr/sbin/$1" || true
 }
 
 find_chromium() {
@@ -42,12 +39,18 @@ fi
 # Tests that stop and restart a server need its program even where the other tests are given a running one.
 need_postgres
 need_redis
-nginx=$(find_nginx)
+nginx=$(find_program nginx)
 if [ -z "$nginx" ]; then
   need nginx nginx nginx
-  nginx=$(find_nginx)
+  nginx=$(find_program nginx)
 fi
 [ -n "$nginx" ] || die 'nginx was installed, but is not found'
+haproxy=$(find_program haproxy)
+if [ -z "$haproxy" ]; then
+  need HAProxy haproxy haproxy
+  haproxy=$(find_program haproxy)
+fi
+[ -n "$haproxy" ] || die 'HAProxy was installed, but is not found'
 
 make_tmp
 # The tests' own temporary folder: what they leave when they are interrupted goes, too.
@@ -68,7 +71,7 @@ else
   export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
   say "Redis: $("$redis_server" --version | cut -d' ' -f1-3) on port $redis_port"
 fi
-export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_NGINX=$nginx
+export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_NGINX=$nginx TEST_HAPROXY=$haproxy
 
 if [ $# -gt 0 ]; then
   run env TMPDIR="$tmp/t" cargo test --locked "$@"

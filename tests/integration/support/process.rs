@@ -114,13 +114,20 @@ impl Finished {
 }
 
 impl Process {
-    /// Starts it, on a free port unless `HTTP_ADDR` is given.
+    /// Starts it, on a free port.
     pub fn start(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
-        let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let mut environment = environment.to_vec();
+        environment.insert(0, ("HTTP_ADDR", &address));
         let mut command = Command::new(env!("CARGO_BIN_EXE_phonepass"));
-        command.args(arguments).current_dir(folder).env_clear().env("HTTP_ADDR", &address);
-        command.envs(environment.iter().copied()).stdin(Stdio::null());
+        command.args(arguments).current_dir(folder);
+        Self::of(command, &address, &environment)
+    }
+
+    /// Starts it by a command of the test's own, to serve at this address.
+    pub fn of(mut command: Command, address: &str, environment: &[(&str, &str)]) -> Self {
+        let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        command.env_clear().envs(environment.iter().copied()).stdin(Stdio::null());
         command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
         Self { url: format!("http://{address}"), running: Running::start(&mut command), stdout, stderr, client }

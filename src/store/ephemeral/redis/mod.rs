@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fred::{
-    clients::Pool,
+    clients::{Client, Pool},
+    error::ErrorKind,
     interfaces::{ClientLike, KeysInterface, LuaInterface},
     types::{
         Builder, Expiration, FromValue, Key, Value,
@@ -16,6 +17,7 @@ use fred::{
         scripts::Script,
     },
 };
+use tokio::task::AbortHandle;
 
 use redemptions::{Presented, Redemptions};
 
@@ -33,6 +35,13 @@ pub struct Redis {
     prefix: String,
     clustered: bool,
     redemptions: Coalescer<Redemptions>,
+    watchers: Vec<AbortHandle>,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.watchers.iter().for_each(AbortHandle::abort);
+    }
 }
 
 impl Redis {
@@ -47,8 +56,6 @@ impl Redis {
                 connection.internal_command_timeout = TIMEOUT;
                 // A script that uses up a code must not be sent twice.
                 connection.max_command_attempts = 1;
-                connection.unresponsive.max_timeout = Some(2 * TIMEOUT);
-                connection.unresponsive.interval = TIMEOUT;
                 connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
             })
             .with_performance_config(|performance| performance.default_command_timeout = TIMEOUT)
@@ -56,11 +63,13 @@ impl Redis {
             .build_pool(2)
             .map_err(|error| StoreError::new(STORE, error))?;
         pool.connect();
+        let watchers =
+            pool.clients().iter().cloned().map(|client| tokio::spawn(watch(client)).abort_handle()).collect();
         if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() {
             tracing::warn!("redis cannot be reached yet; trying on");
         }
         let redemptions = Coalescer::new(Redemptions(pool.clone()));
-        Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions })
+        Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions, watchers })
     }
 
     fn image_code_key(&self, id: &str) -> Key {
@@ -266,6 +275,19 @@ impl EphemeralStore for Redis {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.pool.ping(None).await.map_err(unavailable)
+    }
+}
+
+/// Drops a connection whose other end is gone without a word, as after a power cut. The driver's own check sees that only
+/// while nothing is sent, and under load something always is.
+async fn watch(client: Client) {
+    loop {
+        tokio::time::sleep(TIMEOUT).await;
+        let answer: Result<(), _> = client.ping(None).await;
+        let silent = answer.is_err_and(|error| *error.kind() == ErrorKind::Timeout);
+        if silent && client.is_connected() && client.force_reconnection().await.is_ok() {
+            tracing::warn!("redis did not answer: connected anew");
+        }
     }
 }
 

@@ -1,0 +1,17 @@
+//! Does anybody lose what they were told while something breaks under load? `./test.sh --test drills`
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[allow(dead_code, unused_imports, unused_macros, reason = "most of it serves the other tests")]
+#[path = "../integration/support/mod.rs"]
+mod support;
+
+mod clock;
+mod disk;
+mod haproxy;
+mod instances;
+mod killed;
+mod link;
+mod load;
+mod partition;
+mod phone;
+mod stack;
