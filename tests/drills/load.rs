@@ -153,7 +153,7 @@ impl Street {
         let mobile = number.to_string();
         let (status, _) = self.insist(Method::POST, "/app/v1_0/sms/codes", "", json!({ "mobile": mobile })).await?;
         let code = self.phones.code(&mobile).filter(|_| status == 200)?;
-        let (status, body) = if number % 5 == 0 {
+        let (status, body) = if number.is_multiple_of(5) {
             let body = json!({ "mobile": mobile, "smscode": code, "password": "four green teapots" });
             self.insist(Method::POST, "/passport/register", "", body).await?
         } else {
