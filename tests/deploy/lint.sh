@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Do the tools of Docker, Compose, HAProxy, systemd and Kubernetes accept what is in deploy? The configurations of nginx,
-# Traefik and Envoy are not looked at here: see docs/reverse-proxies.md.
+# Do the tools of Docker, Compose, HAProxy, systemd and Kubernetes accept what is in deploy? The configurations for
+# docs/reverse-proxies.md are not looked at here.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 source "$root/tests/sdk/go/toolchain.sh"
@@ -24,7 +24,7 @@ check() {
     passed=$((passed + 1))
   else
     failed=$((failed + 1))
-    cat "$tmp/said" >&2
+    tail -n 60 "$tmp/said" >&2
   fi
 }
 
