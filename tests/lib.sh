@@ -1,5 +1,5 @@
-# What test.sh, tests/sdk/run.sh, tests/document/lint.sh and benches/load.sh share; they source it. Programs are found or
-# installed, servers start on free ports in a temporary folder, and at the end all of it is gone.
+# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh and benches/load.sh share; they source it.
+# Programs are found or installed, servers start on free ports in a temporary folder, and at the end all of it is gone.
 set -euo pipefail
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
 exec 9>&2       # a signal may come while standard error is redirected
@@ -174,6 +174,10 @@ need_redis() {
     redis_server=$(find_redis)
   fi
   [ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
+}
+
+need_python() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need 'Python with venv' 'python3 python3-venv' python
 }
 
 # Puts a Node.js that today's packages take first in PATH. Debian's is older, but npm can install Node.js.

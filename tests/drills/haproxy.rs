@@ -1,4 +1,5 @@
-//! A real HAProxy in front of several instances: it asks each whether it is ready, and leaves out those that are not.
+//! A real HAProxy in front of several instances, with the configuration of `deploy/`: it asks each whether it is ready,
+//! and leaves out those that are not.
 
 use std::{
     fs,
@@ -14,6 +15,8 @@ use crate::support::{
     process::{Running, free_port, until},
 };
 
+const CONFIG: &str = include_str!("../../deploy/haproxy/haproxy.cfg");
+
 /// A load balancer.
 pub struct Balancer {
     pub url: String,
@@ -28,28 +31,14 @@ impl Balancer {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let servers = addresses.iter().enumerate();
         let servers: String = servers.map(|(n, address)| format!("    server s{n} {address}\n")).collect();
-        // As docs/operations.md advises.
-        let config = format!(
-            "defaults
-    mode http
-    timeout connect 1s
-    timeout client 40s
-    timeout server 40s
-    retries 2
-    option redispatch
-    retry-on conn-failure
-
-frontend public
-    bind 127.0.0.1:{port}
-    default_backend phonepass
-
-backend phonepass
-    balance roundrobin
-    option httpchk GET /readyz
-    timeout check 2s
-    default-server check inter 200ms fall 1 rise 1
-{servers}"
-        );
+        let mut config = CONFIG.to_owned();
+        for (written, here) in [
+            ("    bind :8080\n", format!("    bind 127.0.0.1:{port}\n")),
+            ("    server a phonepass-a:8000\n    server b phonepass-b:8000\n", servers),
+        ] {
+            assert_eq!(config.matches(written).count(), 1, "{written}");
+            config = config.replace(written, &here);
+        }
         let path = folder.path().join("haproxy.cfg");
         fs::write(&path, config).unwrap();
         let mut haproxy = Command::new(backends::server("TEST_HAPROXY"));
