@@ -135,6 +135,10 @@ pub struct Config {
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
+    /// Listen address of Prometheus metrics, GET /metrics [default: off]
+    #[arg(long, env, value_name = "ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+
     /// The address that clients know: issuer of tokens, server in the OpenAPI document [default: http://{HTTP_ADDR}]
     #[arg(long, env, value_name = "URL", value_parser = parse_http_url)]
     pub public_url: Option<Url>,

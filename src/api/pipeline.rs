@@ -21,7 +21,7 @@ use super::{
     error_code::ErrorCode,
     problem::Problem,
 };
-use crate::auth::Auth;
+use crate::{auth::Auth, telemetry::metrics};
 
 /// Marks an answer that nobody waits for: the connection is closed instead.
 #[derive(Clone)]
@@ -48,6 +48,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
 
     async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
+        let _in_flight = InFlight::begin();
         aliases::rewrite(&mut request);
         let waiting = Arc::new(());
         let context = Arc::new(RequestContext::of(&request, &self.proxies, &waiting));
@@ -73,6 +74,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
         };
         self.cors.decorate(origin.as_ref(), response.headers_mut());
         common_headers(&mut response, &context, &path);
+        measure(operation, &response, started);
         span.in_scope(|| log(&method, operation, &response, started));
         Ok(response)
     }
@@ -132,6 +134,36 @@ fn common_headers(response: &mut Response, context: &RequestContext, path: &str)
         // Tokens, users and pictures: nothing of it is for a cache (RFC 6749, 5.1).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+}
+
+/// Counts a request while it is served, also one whose client goes away.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        metrics::REQUESTS_IN_FLIGHT.add([], 1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::REQUESTS_IN_FLIGHT.add([], -1.0);
+    }
+}
+
+fn measure(operation: &'static str, response: &Response, started: Instant) {
+    // Errors of the classic families hide behind a 200.
+    let code = response.data::<ErrorCode>().map_or("ok", |code| code.meaning().name);
+    let status = match response.status().as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    metrics::REQUESTS.count([operation, status, code]);
+    metrics::REQUEST_SECONDS.took([operation], started.elapsed());
 }
 
 fn log(method: &Method, operation: &str, response: &Response, started: Instant) {

@@ -2,6 +2,7 @@
 
 mod console;
 mod failover;
+mod measured;
 mod webhook;
 mod yuntongxun;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 
 pub use console::{Console, Outbox, SentMessage};
 pub use failover::Failover;
+pub use measured::Measured;
 pub use webhook::Webhook;
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 

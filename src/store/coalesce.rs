@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::StoreError;
+use crate::telemetry::metrics;
 
 /// At most so many calls go together: more make the batch slower, and no cheaper.
 const BATCH: usize = 256;
@@ -55,6 +56,9 @@ pub trait Batch: Send + Sync + 'static {
     type Call: Call;
     /// What is answered.
     type Answer: Send + 'static;
+
+    /// What metrics call it.
+    const NAME: &'static str;
 
     /// How the store is called in errors.
     const STORE: &'static str;
@@ -120,7 +124,10 @@ impl<B: Batch> Coalescer<B> {
     }
 
     fn enqueue(&self, waiting: Waiting<B>) -> Result<(), StoreError> {
-        let full = || StoreError::new(B::STORE, "too many at once");
+        let full = || {
+            metrics::QUEUE_FULL.count([B::NAME]);
+            StoreError::new(B::STORE, "too many at once")
+        };
         let mut subjects = self.waiting.lock().expect("no panic while the queue is held");
         let place = self.queue.try_reserve().map_err(|_| full())?;
         let count = subjects.entry(waiting.call.subject()).or_default();
@@ -128,6 +135,7 @@ impl<B: Batch> Coalescer<B> {
             return Err(full());
         }
         *count += 1;
+        metrics::BATCH_QUEUE.add([B::NAME], 1.0);
         place.send(waiting);
         Ok(())
     }
@@ -171,6 +179,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
 }
 
 fn leave<B: Batch>(subjects: &Mutex<Subjects>, taken: &[Waiting<B>]) {
+    metrics::BATCH_QUEUE.add([B::NAME], -(taken.len() as f64));
     let mut subjects = subjects.lock().expect("no panic while the queue is held");
     for waiting in taken {
         let subject = waiting.call.subject();
@@ -192,8 +201,11 @@ async fn run<B: Batch>(batch: Arc<B>, taken: Vec<Waiting<B>>) {
 /// Does a batch, and returns those that are to be tried one by one.
 async fn together<B: Batch>(batch: &B, taken: Vec<Waiting<B>>) -> Vec<Waiting<B>> {
     let (calls, waiting): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
+    metrics::BATCH_SIZE.record([B::NAME], calls.len() as f64);
+    let started = Instant::now();
     // A panic would end the work for good.
     let outcome = AssertUnwindSafe(batch.run(&calls)).catch_unwind().await;
+    metrics::BATCH_SECONDS.took([B::NAME], started.elapsed());
     match outcome.unwrap_or_else(|_| Err(Failure::Call(StoreError::new(B::STORE, "a panic")))) {
         // Whoever has gone away meanwhile needs no answer.
         Ok(answers) => waiting.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.send(Ok(answer)))),

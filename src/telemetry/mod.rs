@@ -1,7 +1,8 @@
-//! What is written to the log, and when is the process told to stop?
+//! What is written to the log, what is measured, and when is the process told to stop?
 
 mod json_lines;
 mod lines;
+pub mod metrics;
 
 use std::io::IsTerminal;
 
