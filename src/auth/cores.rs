@@ -39,6 +39,8 @@ impl Cores {
     }
 
     fn new(name: &'static str, cores: usize, queue_per_core: usize) -> Self {
+        metrics::WORK_QUEUE.add([name], 0.0);
+        metrics::QUEUE_FULL.expect([name]);
         let (queue, jobs) = sync_channel((cores * queue_per_core).max(MIN_QUEUE));
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..cores {

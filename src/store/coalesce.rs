@@ -102,6 +102,8 @@ struct Waiting<B: Batch> {
 impl<B: Batch> Coalescer<B> {
     /// Starts the work, on the runtime that this is called on.
     pub fn new(batch: B) -> Self {
+        metrics::BATCH_QUEUE.add([B::NAME], 0.0);
+        metrics::QUEUE_FULL.expect([B::NAME]);
         let (queue, calls) = mpsc::channel(QUEUE);
         let waiting = Arc::default();
         tokio::spawn(work(Arc::new(batch), calls, Arc::clone(&waiting)));

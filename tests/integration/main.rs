@@ -20,6 +20,7 @@ mod keys;
 mod legacy_hashes;
 mod limits;
 mod logs;
+mod metrics;
 mod openapi;
 mod passport;
 mod passwords;
