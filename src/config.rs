@@ -334,6 +334,14 @@ pub struct Config {
     /// Which log lines are written
     #[arg(long, env, value_name = "LEVEL", default_value = "info", value_enum)]
     pub log_level: LogLevel,
+
+    /// Base URL of an OpenTelemetry collector that takes traces, OTLP over HTTP [default: off]
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_http_url)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
+
+    /// What traces call this service
+    #[arg(long, env, value_name = "NAME", default_value = "phonepass")]
+    pub otel_service_name: String,
 }
 
 impl Config {

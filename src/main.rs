@@ -13,7 +13,10 @@ use phonepass::{
     clock::Clock,
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
     server,
-    telemetry::{self, metrics},
+    telemetry::{
+        self, metrics,
+        traces::{self, Traces},
+    },
 };
 use tokio::net::TcpListener;
 
@@ -53,6 +56,7 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
     match command {
         Command::Serve => {
             let _log = telemetry::init(config.log_format, config.log_level);
+            let _traces = collector(config)?;
             Ok(serve(config).await?)
         }
         Command::Migrate => {
@@ -106,6 +110,12 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn collector(config: &Config) -> Result<Option<Traces>, StartError> {
+    let Some(url) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
+    let traces = traces::install(url.as_str(), &config.otel_service_name);
+    traces.map(Some).map_err(|error| StartError::Config(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

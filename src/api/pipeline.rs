@@ -21,7 +21,10 @@ use super::{
     error_code::ErrorCode,
     problem::Problem,
 };
-use crate::{auth::Auth, telemetry::metrics};
+use crate::{
+    auth::Auth,
+    telemetry::{metrics, traces},
+};
 
 /// Marks an answer that nobody waits for: the connection is closed instead.
 #[derive(Clone)]
@@ -55,11 +58,13 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let span = tracing::info_span!("request", request_id = context.id());
+        let header = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let trace = traces::Span::of_request(header);
+        let span = tracing::info_span!("request", request_id = context.id(), trace_id = trace.trace_id());
 
         let outcome = match self.cors.preflight(&request) {
             Some(response) => Ok(response),
-            None => self.handle(request, context.clone()).instrument(span.clone()).await,
+            None => trace.clone().around(self.handle(request, context.clone())).instrument(span.clone()).await,
         };
 
         let operation = match &outcome {
@@ -74,8 +79,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
         };
         self.cors.decorate(origin.as_ref(), response.headers_mut());
         common_headers(&mut response, &context, &path);
-        measure(operation, &response, started);
+        // Errors of the classic families hide behind a 200.
+        let code = response.data::<ErrorCode>().map_or("ok", |code| code.meaning().name);
+        measure(operation, &response, code, started);
         span.in_scope(|| log(&method, operation, &response, started));
+        trace.answered(method.as_str(), operation, response.status().as_u16(), code);
         Ok(response)
     }
 }
@@ -152,9 +160,7 @@ impl Drop for InFlight {
     }
 }
 
-fn measure(operation: &'static str, response: &Response, started: Instant) {
-    // Errors of the classic families hide behind a 200.
-    let code = response.data::<ErrorCode>().map_or("ok", |code| code.meaning().name);
+fn measure(operation: &'static str, response: &Response, code: &'static str, started: Instant) {
     let status = match response.status().as_u16() {
         100..200 => "1xx",
         200..300 => "2xx",

@@ -13,7 +13,10 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::error::Error;
-use crate::{store::StoreError, telemetry::metrics};
+use crate::{
+    store::StoreError,
+    telemetry::{metrics, traces},
+};
 
 /// The least that may wait, however few cores there are.
 const MIN_QUEUE: usize = 256;
@@ -75,7 +78,7 @@ impl Cores {
             metrics::QUEUE_FULL.count([name]);
             StoreError::new(name, "too many at once")
         })?;
-        answered.await.map_err(|_| Error::Internal(format!("{}: a panic", self.name)))
+        traces::step(name, answered).await.map_err(|_| Error::Internal(format!("{name}: a panic")))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
         ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
         users::UserStore,
     },
-    telemetry::metrics,
+    telemetry::{metrics, traces},
 };
 
 /// How long the answer to a right code can be had again.
@@ -312,7 +312,7 @@ impl SmsCodes {
             (false, _) => Ok(()),
             (true, false) => hand_over.await,
             (true, true) => {
-                tokio::spawn(hand_over);
+                tokio::spawn(traces::carried(hand_over));
                 Ok(())
             }
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use async_trait::async_trait;
 
 use super::{SmsError, SmsMessage, SmsProvider};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, traces};
 
 const SENT: &str = "sent";
 const REFUSED: &str = "refused";
@@ -32,7 +32,7 @@ impl Measured {
 impl SmsProvider for Measured {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError> {
         let started = Instant::now();
-        let answer = self.provider.send(message).await;
+        let answer = traces::call(self.vendor, self.provider.send(message)).await;
         let outcome = match &answer {
             Ok(()) => SENT,
             Err(SmsError::Refused { .. }) => REFUSED,

@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::StoreError;
-use crate::telemetry::metrics;
+use crate::telemetry::{
+    metrics,
+    traces::{self, Span},
+};
 
 /// At most so many calls go together: more make the batch slower, and no cheaper.
 const BATCH: usize = 256;
@@ -96,7 +99,12 @@ type Subjects = HashMap<u128, u32>;
 
 struct Waiting<B: Batch> {
     call: B::Call,
+    caller: Caller<B>,
+}
+
+struct Caller<B: Batch> {
     answer: oneshot::Sender<Result<B::Answer, StoreError>>,
+    span: Span,
 }
 
 impl<B: Batch> Coalescer<B> {
@@ -116,13 +124,16 @@ impl<B: Batch> Coalescer<B> {
     /// # Errors
     /// At once when too many wait; when the store fails; when it takes too long, and nobody knows how it ended.
     pub async fn call(&self, call: B::Call) -> Result<B::Answer, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.enqueue(Waiting { call, answer })?;
-        match timeout(B::TIMEOUT, answered).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
-            Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),
-        }
+        traces::step(B::NAME, async {
+            let (answer, answered) = oneshot::channel();
+            self.enqueue(Waiting { call, caller: Caller { answer, span: Span::current() } })?;
+            match timeout(B::TIMEOUT, answered).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
+                Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),
+            }
+        })
+        .await
     }
 
     fn enqueue(&self, waiting: Waiting<B>) -> Result<(), StoreError> {
@@ -157,7 +168,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
                 next.push(waiting);
             }
             leave(&subjects, &next);
-            next.retain(|waiting| !waiting.answer.is_closed() && !waiting.call.is_abandoned());
+            next.retain(|waiting| !waiting.caller.answer.is_closed() && !waiting.call.is_abandoned());
             if !next.is_empty() {
                 due = if next.len() > 1 { now + PACE } else { now };
                 overdue = now + PATIENCE;
@@ -202,20 +213,23 @@ async fn run<B: Batch>(batch: Arc<B>, taken: Vec<Waiting<B>>) {
 
 /// Does a batch, and returns those that are to be tried one by one.
 async fn together<B: Batch>(batch: &B, taken: Vec<Waiting<B>>) -> Vec<Waiting<B>> {
-    let (calls, waiting): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
+    let (calls, callers): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.caller)).unzip();
     metrics::BATCH_SIZE.record([B::NAME], calls.len() as f64);
     let started = Instant::now();
     // A panic would end the work for good.
-    let outcome = AssertUnwindSafe(batch.run(&calls)).catch_unwind().await;
+    let work = traces::batch(B::NAME, callers.iter().map(|caller| &caller.span), batch.run(&calls));
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
     metrics::BATCH_SECONDS.took([B::NAME], started.elapsed());
     match outcome.unwrap_or_else(|_| Err(Failure::Call(StoreError::new(B::STORE, "a panic")))) {
         // Whoever has gone away meanwhile needs no answer.
-        Ok(answers) => waiting.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.send(Ok(answer)))),
+        Ok(answers) => {
+            callers.into_iter().zip(answers).for_each(|(caller, answer)| drop(caller.answer.send(Ok(answer))));
+        }
         Err(Failure::Call(_)) if calls.len() > 1 => {
-            return calls.into_iter().zip(waiting).map(|(call, answer)| Waiting { call, answer }).collect();
+            return calls.into_iter().zip(callers).map(|(call, caller)| Waiting { call, caller }).collect();
         }
         Err(Failure::Call(error) | Failure::Store(error)) => {
-            waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone()))));
+            callers.into_iter().for_each(|caller| drop(caller.answer.send(Err(error.clone()))));
         }
     }
     Vec::new()

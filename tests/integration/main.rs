@@ -34,5 +34,6 @@ mod sms_codes;
 mod sms_providers;
 mod stores;
 mod tokens;
+mod traces;
 mod user;
 mod users_commands;

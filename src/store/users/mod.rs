@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::TryFutureExt;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -228,8 +229,12 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Arc<dyn UserStor
 }
 
 /// Waits for a database no longer than a request may.
-async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoreError> {
-    Ok(batches::bounded(store, work).await?)
+#[track_caller]
+fn bounded<T>(
+    store: &'static str,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> impl Future<Output = Result<T, StoreError>> {
+    batches::bounded(store, work).map_err(StoreError::from)
 }
 
 fn pool_use<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> PoolUse {
