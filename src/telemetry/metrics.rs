@@ -127,11 +127,11 @@ metrics! {
 
 /// Measures from now on.
 pub fn install(now: DateTime<Utc>) {
-    RECORDER.get_or_init(recorder);
-    thread::spawn(|| {
-        while let Some(recorder) = RECORDER.get() {
+    let handle = RECORDER.get_or_init(recorder).handle();
+    thread::spawn(move || {
+        loop {
             thread::sleep(UPKEEP);
-            recorder.handle().run_upkeep();
+            handle.run_upkeep();
         }
     });
     BUILD.set([env!("CARGO_PKG_VERSION")], 1.0);

@@ -11,7 +11,7 @@ use opentelemetry::{
     propagation::{Extractor, TextMapPropagator},
     trace::{Link, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider},
 };
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
@@ -42,7 +42,9 @@ impl Drop for Traces {
 /// When the collector's URL is of no use. Whether anybody answers there does not matter.
 pub fn install(collector: &str, service: &str) -> Result<Traces, String> {
     let url = format!("{}/v1/traces", collector.trim_end_matches('/'));
-    let exporter = SpanExporter::builder().with_http().with_endpoint(url).build().map_err(|error| error.to_string())?;
+    // Whatever OTEL_EXPORTER_OTLP_PROTOCOL says: there is no other in here.
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(url).build();
+    let exporter = exporter.map_err(|error| error.to_string())?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_service_name(service.to_owned()).with_attribute(version).build();
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();

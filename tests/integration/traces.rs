@@ -237,6 +237,7 @@ async fn nobody_waits_for_a_collector_that_is_silent_or_gone() {
         let folder = tempfile::tempdir().unwrap();
         let environment = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("IMAGE_CODE", "never"),
             // Full with the first request, and on its way at once.
             ("OTEL_BSP_MAX_QUEUE_SIZE", "1"),
@@ -251,7 +252,11 @@ async fn nobody_waits_for_a_collector_that_is_silent_or_gone() {
         let each = started.elapsed() / 20;
         assert!(each < Duration::from_secs(1), "{url}: {each:?} for each sign-in");
         let stopping = Instant::now();
-        stopped(process).await;
+        let finished = stopped(process).await;
+        assert!(
+            lines(&finished).iter().any(|line| line["target"] == "opentelemetry_sdk" && line["level"] == "ERROR"),
+            "{finished:?}"
+        );
         assert!(stopping.elapsed() < Duration::from_secs(8), "{url}: {:?} to stop", stopping.elapsed());
     }
 }
