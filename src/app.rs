@@ -11,7 +11,7 @@ use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use tokio::task::JoinSet;
 
 use crate::{
-    api::{self, Documents},
+    api::{self, Documents, Readiness},
     auth::{
         Auth,
         access_token::{AccessTokens, Verified},
@@ -32,7 +32,7 @@ use crate::{
     model::session::Lifetime,
     private_file,
     sms::{
-        self, Aliyun, AliyunAccount, Console, Failover, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,
+        self, Aliyun, AliyunAccount, Console, Failover, Measured, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,
         TwilioAccount, Webhook, Yuntongxun, YuntongxunAccount,
     },
     store::{
@@ -86,6 +86,8 @@ pub struct App {
     pub documents: Arc<Documents>,
     /// Set it when the process is told to stop: `/readyz` answers 503 from then on.
     pub stopping: Arc<AtomicBool>,
+    /// Can it serve?
+    pub readiness: Readiness,
     /// The store of codes.
     pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
@@ -151,10 +153,11 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     };
 
     let stopping = Arc::new(AtomicBool::new(false));
+    let readiness = Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() };
     let parts = api::Parts {
         auth: Auth { image_codes, sms_codes, login, sessions, account, limits },
         keys: keys.clone(),
-        readiness: api::Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() },
+        readiness: readiness.clone(),
         outbox: outbox.clone(),
     };
     let (endpoint, documents) = api::build(config, parts);
@@ -164,7 +167,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_keys(keys));
     background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock));
-    Ok(App { endpoint: endpoint.boxed(), documents, stopping, codes, outbox, background })
+    Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, background })
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.
@@ -233,7 +236,10 @@ async fn check_fingerprint(
 fn sms_provider(config: &Config, clock: &Clock) -> Result<(Arc<dyn SmsProvider>, Option<Outbox>), StartError> {
     let names = &config.sms_provider;
     let outbox = Outbox::default();
-    let vendors = names.iter().map(|name| Ok((name.as_str(), sms_vendor(*name, config, clock, &outbox)?)));
+    let vendors = names.iter().map(|name| {
+        let measured = Measured::new(name.as_str(), sms_vendor(*name, config, clock, &outbox)?);
+        Ok((name.as_str(), Arc::new(measured) as Arc<dyn SmsProvider>))
+    });
     let vendors = vendors.collect::<Result<Vec<_>, StartError>>()?;
     let provider = match vendors.as_slice() {
         [(_, only)] => only.clone(),

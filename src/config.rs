@@ -135,6 +135,10 @@ pub struct Config {
     #[arg(long, env, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub http_addr: SocketAddr,
 
+    /// Listen address of Prometheus metrics, GET /metrics [default: off]
+    #[arg(long, env, value_name = "ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
+
     /// The address that clients know: issuer of tokens, server in the OpenAPI document [default: http://{HTTP_ADDR}]
     #[arg(long, env, value_name = "URL", value_parser = parse_http_url)]
     pub public_url: Option<Url>,
@@ -407,6 +411,14 @@ pub struct Config {
     /// Which log lines are written
     #[arg(long, env, value_name = "LEVEL", default_value = "info", value_enum)]
     pub log_level: LogLevel,
+
+    /// Base URL of an OpenTelemetry collector that takes traces, OTLP over HTTP [default: off]
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_http_url)]
+    pub otel_exporter_otlp_endpoint: Option<Url>,
+
+    /// What traces call this service
+    #[arg(long, env, value_name = "NAME", default_value = "phonepass")]
+    pub otel_service_name: String,
 }
 
 impl Config {

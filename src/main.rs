@@ -3,7 +3,7 @@
 
 mod commands;
 
-use std::{process::ExitCode, sync::atomic::Ordering};
+use std::{net::SocketAddr, process::ExitCode, sync::atomic::Ordering};
 
 use commands::{CommandError, print, users};
 use phonepass::{
@@ -12,8 +12,13 @@ use phonepass::{
     auth::keys,
     clock::Clock,
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
-    server, telemetry,
+    server,
+    telemetry::{
+        self, metrics,
+        traces::{self, Traces},
+    },
 };
+use tokio::net::TcpListener;
 
 /// The exit code for settings that have to be changed.
 const WRONG_SETTINGS: u8 = 2;
@@ -51,6 +56,7 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
     match command {
         Command::Serve => {
             let _log = telemetry::init(config.log_format, config.log_level);
+            let _traces = collector(config)?;
             Ok(serve(config).await?)
         }
         Command::Migrate => {
@@ -72,10 +78,16 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
 }
 
 async fn serve(config: &Config) -> Result<(), StartError> {
-    let App { endpoint, stopping, background: _background, .. } = app::build(config, Clock::system()).await?;
-    let listener = tokio::net::TcpListener::bind(config.http_addr)
-        .await
-        .map_err(|error| StartError::Io(format!("HTTP_ADDR={}: {error}", config.http_addr)))?;
+    if config.metrics_addr.is_some() {
+        metrics::install(Clock::system().now());
+    }
+    let App { endpoint, stopping, readiness, background: _background, .. } =
+        app::build(config, Clock::system()).await?;
+    let scrapes = match config.metrics_addr {
+        Some(address) => Some(bind("METRICS_ADDR", address).await?),
+        None => None,
+    };
+    let listener = bind("HTTP_ADDR", config.http_addr).await?;
     greet(config);
     let stop = async {
         if let Err(error) = telemetry::stop_signal().await {
@@ -86,9 +98,28 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         tracing::info!("stopping");
         tokio::time::sleep(config.shutdown_delay).await;
     };
-    server::serve(listener, endpoint, stop).await;
+    let scrapes = async {
+        if let Some(listener) = scrapes {
+            server::serve(listener, api::metrics(readiness), std::future::pending()).await;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = server::serve(listener, endpoint, stop) => {}
+        () = scrapes => {}
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn collector(config: &Config) -> Result<Option<Traces>, StartError> {
+    let Some(url) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
+    let traces = traces::install(url.as_str(), &config.otel_service_name);
+    traces.map(Some).map_err(|error| StartError::Config(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Io(format!("{setting}={address}: {error}")))
 }
 
 /// Tells a newcomer where everything is.

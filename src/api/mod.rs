@@ -23,6 +23,7 @@ mod form;
 mod ihome;
 mod image_codes;
 mod language;
+mod metrics;
 mod pages;
 mod passport;
 mod passwords;
@@ -36,6 +37,7 @@ mod user;
 
 pub use document::Documents;
 pub use language::Language;
+pub use metrics::metrics;
 pub use pages::print;
 pub use pipeline::CloseConnection;
 pub use service::Readiness;

@@ -21,7 +21,10 @@ use super::{
     error_code::ErrorCode,
     problem::Problem,
 };
-use crate::auth::Auth;
+use crate::{
+    auth::Auth,
+    telemetry::{metrics, traces},
+};
 
 /// Marks an answer that nobody waits for: the connection is closed instead.
 #[derive(Clone)]
@@ -48,17 +51,20 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
 
     async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
+        let _in_flight = InFlight::begin();
         aliases::rewrite(&mut request);
         let waiting = Arc::new(());
         let context = Arc::new(RequestContext::of(&request, &self.proxies, &waiting));
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let span = tracing::info_span!("request", request_id = context.id());
+        let header = |name: &str| request.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let trace = traces::Span::of_request(header);
+        let span = tracing::info_span!("request", request_id = context.id(), trace_id = trace.trace_id());
 
         let outcome = match self.cors.preflight(&request) {
             Some(response) => Ok(response),
-            None => self.handle(request, context.clone()).instrument(span.clone()).await,
+            None => trace.clone().around(self.handle(request, context.clone())).instrument(span.clone()).await,
         };
 
         let operation = match &outcome {
@@ -73,7 +79,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Pipeline<E> {
         };
         self.cors.decorate(origin.as_ref(), response.headers_mut());
         common_headers(&mut response, &context, &path);
+        // Errors of the classic families hide behind a 200.
+        let code = response.data::<ErrorCode>().map_or("ok", |code| code.meaning().name);
+        measure(operation, &response, code, started);
         span.in_scope(|| log(&method, operation, &response, started));
+        trace.answered(method.as_str(), operation, response.status().as_u16(), code);
         Ok(response)
     }
 }
@@ -132,6 +142,34 @@ fn common_headers(response: &mut Response, context: &RequestContext, path: &str)
         // Tokens, users and pictures: nothing of it is for a cache (RFC 6749, 5.1).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+}
+
+/// Counts a request while it is served, also one whose client goes away.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        metrics::REQUESTS_IN_FLIGHT.add([], 1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics::REQUESTS_IN_FLIGHT.add([], -1.0);
+    }
+}
+
+fn measure(operation: &'static str, response: &Response, code: &'static str, started: Instant) {
+    let status = match response.status().as_u16() {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    metrics::REQUESTS.count([operation, status, code]);
+    metrics::REQUEST_SECONDS.took([operation], started.elapsed());
 }
 
 fn log(method: &Method, operation: &str, response: &Response, started: Instant) {

@@ -180,6 +180,7 @@ impl Problem {
             }
         };
         let mut response = poem::web::Json(body).with_status(status).into_response();
+        response.set_data(self.code);
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

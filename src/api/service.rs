@@ -35,6 +35,20 @@ pub struct Readiness {
     pub stopping: Arc<AtomicBool>,
 }
 
+impl Readiness {
+    /// Each store's name, and whether it answers.
+    pub async fn stores(&self) -> [(&'static str, bool); 2] {
+        let Self { users, codes, .. } = self;
+        let (users_ok, codes_ok) = tokio::join!(answers(users.ping()), answers(codes.ping()));
+        [(users.name(), users_ok), (codes.name(), codes_ok)]
+    }
+
+    /// Was the process told to stop?
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
 failures! {
     Publish: ;
 }
@@ -196,14 +210,11 @@ impl Service {
     /// Asks every store; 503 names the one that fails. For readiness probes and load balancers.
     #[oai(path = "/readyz", method = "get", operation_id = "get_readiness")]
     async fn readyz(&self, context: &RequestContext) -> Ready {
-        let Readiness { users, codes, stopping } = &self.readiness;
-        let (users_ok, codes_ok) = tokio::join!(answers(users.ping()), answers(codes.ping()));
-        let checks = [(users.name(), users_ok), (codes.name(), codes_ok)]
-            .map(|(name, ok)| Check { name: name.to_owned(), ok })
-            .into();
-        let status = if stopping.load(Ordering::Relaxed) {
+        let stores = self.readiness.stores().await;
+        let checks = stores.map(|(name, ok)| Check { name: name.to_owned(), ok }).into();
+        let status = if self.readiness.is_stopping() {
             "stopping"
-        } else if users_ok && codes_ok {
+        } else if stores.iter().all(|(_, ok)| *ok) {
             return Ready::Ok(Json(Health { status: "ok".to_owned(), checks }));
         } else {
             "unavailable"

@@ -7,12 +7,16 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 
 use super::error::Error;
-use crate::store::StoreError;
+use crate::{
+    store::StoreError,
+    telemetry::{metrics, traces},
+};
 
 /// The least that may wait, however few cores there are.
 const MIN_QUEUE: usize = 256;
@@ -38,6 +42,8 @@ impl Cores {
     }
 
     fn new(name: &'static str, cores: usize, queue_per_core: usize) -> Self {
+        metrics::WORK_QUEUE.add([name], 0.0);
+        metrics::QUEUE_FULL.expect([name]);
         let (queue, jobs) = sync_channel((cores * queue_per_core).max(MIN_QUEUE));
         let jobs = Arc::new(Mutex::new(jobs));
         for _ in 0..cores {
@@ -54,14 +60,25 @@ impl Cores {
     /// [`Error::Unavailable`] at once when too many wait already.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
+        let (name, queued) = (self.name, Instant::now());
         let job = move || {
+            metrics::WORK_QUEUE.add([name], -1.0);
+            metrics::WORK_WAIT.took([name], queued.elapsed());
             if !answer.is_closed() {
+                let started = Instant::now();
+                let done = work();
+                metrics::WORK_SECONDS.took([name], started.elapsed());
                 // Whoever has gone away meanwhile needs no answer.
-                let _ = answer.send(work());
+                let _ = answer.send(done);
             }
         };
-        self.queue.try_send(Box::new(job)).map_err(|_| StoreError::new(self.name, "too many at once"))?;
-        answered.await.map_err(|_| Error::Internal(format!("{}: a panic", self.name)))
+        metrics::WORK_QUEUE.add([name], 1.0);
+        self.queue.try_send(Box::new(job)).map_err(|_| {
+            metrics::WORK_QUEUE.add([name], -1.0);
+            metrics::QUEUE_FULL.count([name]);
+            StoreError::new(name, "too many at once")
+        })?;
+        traces::step(name, answered).await.map_err(|_| Error::Internal(format!("{name}: a panic")))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use uuid::Uuid;
 
-use crate::model::{mobile::Mobile, origin::Origin};
+use crate::{
+    model::{mobile::Mobile, origin::Origin},
+    telemetry::metrics,
+};
 
 /// Something that an investigation may want to know (ASVS 16.3). `docs/operations.md` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +74,9 @@ pub struct Subject<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// Writes an event to the log, in one line with the target `phonepass::event`.
+/// Counts an event and writes it to the log, in one line with the target `phonepass::event`.
 pub fn record(event: Event, origin: &Origin, subject: Subject<'_>) {
+    metrics::EVENTS.count([event.as_str()]);
     tracing::info!(
         target: "phonepass::event",
         event = event.as_str(),

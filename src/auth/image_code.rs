@@ -13,7 +13,7 @@ use super::{
     error::Error,
     picture::{self, ALPHABET},
 };
-use crate::store::ephemeral::EphemeralStore;
+use crate::{store::ephemeral::EphemeralStore, telemetry::metrics};
 
 /// How many drawings may wait for each core: a tenth of a second's worth.
 const QUEUE_PER_CORE: usize = 256;
@@ -76,7 +76,7 @@ impl ImageCodes {
             codes,
             ttl,
             length,
-            cores: Cores::all("picture codes", QUEUE_PER_CORE),
+            cores: Cores::all("picture_codes", QUEUE_PER_CORE),
             drawn: Mutex::default(),
             handed_out: Notify::new(),
         }
@@ -121,8 +121,14 @@ impl ImageCodes {
 
     /// Compares an answer. The picture is gone afterwards, whatever the outcome: no second guess.
     pub async fn check(&self, answer: &PictureAnswer) -> Result<(), Error> {
-        let text = self.codes.take_image_code(&answer.id.0).await?.ok_or(Error::ImageCodeExpired)?;
-        if answer.text.to_ascii_lowercase() == text { Ok(()) } else { Err(Error::ImageCodeInvalid) }
+        let text = self.codes.take_image_code(&answer.id.0).await?;
+        let (outcome, checked) = match text {
+            None => ("expired", Err(Error::ImageCodeExpired)),
+            Some(text) if answer.text.to_ascii_lowercase() == text => ("right", Ok(())),
+            Some(_) => ("wrong", Err(Error::ImageCodeInvalid)),
+        };
+        metrics::IMAGE_CODES.count([outcome]);
+        checked
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     model::{mobile::Mobile, origin::Origin},
     store::ephemeral::{Admission, Counter, EphemeralStore, Tally},
+    telemetry::metrics,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -201,6 +202,7 @@ impl Limits {
 
 /// The refusal by a counter of this name, put on record.
 pub fn limited(name: &'static str, retry_after: Duration, mobile: Option<&Mobile>, origin: &Origin) -> Error {
+    metrics::LIMITS.count([name]);
     let subject = Subject { mobile, reason: Some(name), ..Subject::default() };
     event::record(Event::Limited, origin, subject);
     match name {

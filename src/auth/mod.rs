@@ -10,6 +10,8 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
+use crate::telemetry::traces;
+
 pub mod access_token;
 pub mod account;
 pub mod cores;
@@ -50,7 +52,7 @@ pub struct Auth {
 /// Runs work whose steps belong together to its end, also when the caller hangs up in the middle: what is left of it goes
 /// on by itself then.
 fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> + Send {
-    ToTheEnd(Some(Box::pin(work)))
+    ToTheEnd(Some(Box::pin(traces::carried(work))))
 }
 
 struct ToTheEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);

@@ -51,7 +51,7 @@ pub struct Verdict {
 impl Passwords {
     /// Accepts passwords of at least so many characters that are more than one of the words, which are in lower case.
     pub fn new(min_length: usize, context_words: Vec<String>) -> Self {
-        Self { min_length, context_words, cores: Cores::half("password hashing", QUEUE_PER_CORE) }
+        Self { min_length, context_words, cores: Cores::half("password_hashing", QUEUE_PER_CORE) }
     }
 
     /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).

@@ -20,6 +20,7 @@ use crate::{
         user::{User, UserStatus},
     },
     store::users::{Rotation, UserStore},
+    telemetry::metrics,
 };
 
 /// What every sign-in and every refresh hands out.
@@ -77,8 +78,13 @@ impl Sessions {
     ///
     /// The previous token is honoured until its successor is used: an answer that got lost signs nobody out.
     pub async fn refresh(&self, refresh_token: &str, origin: &Origin) -> Result<TokenSet, Error> {
-        let (session_id, counter) = self.refresh_tokens.read(refresh_token).ok_or(Error::RefreshTokenInvalid)?;
-        match self.users.rotate(session_id, counter, self.clock.now(), self.lifetime).await? {
+        let Some((session_id, counter)) = self.refresh_tokens.read(refresh_token) else {
+            metrics::REFRESHES.count(["forged"]);
+            return Err(Error::RefreshTokenInvalid);
+        };
+        let rotation = self.users.rotate(session_id, counter, self.clock.now(), self.lifetime).await?;
+        metrics::REFRESHES.count([outcome_of(&rotation)]);
+        match rotation {
             Rotation::Rotated(session) => self.tokens(&session, false),
             Rotation::Reused(user_id) => {
                 self.revocations.add(session_id);
@@ -136,6 +142,17 @@ impl Sessions {
     pub async fn user(&self, identity: Identity) -> Result<User, Error> {
         let user = self.users.user(identity.user_id).await?;
         user.filter(|user| user.status == UserStatus::Active).ok_or(Error::SessionRevoked)
+    }
+}
+
+/// What metrics call it.
+fn outcome_of(rotation: &Rotation) -> &'static str {
+    match rotation {
+        Rotation::Rotated(_) => "rotated",
+        Rotation::Reused(_) => "reused",
+        Rotation::Ended => "ended",
+        Rotation::Expired => "expired",
+        Rotation::Disabled => "disabled",
     }
 }
 

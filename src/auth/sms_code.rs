@@ -25,6 +25,7 @@ use crate::{
         ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
         users::UserStore,
     },
+    telemetry::{metrics, traces},
 };
 
 /// How long the answer to a right code can be had again.
@@ -230,7 +231,9 @@ impl SmsCodes {
             replay: replay.as_ref(),
             presence: &origin.presence,
         };
-        let refused = match self.codes.redeem_code(&attempt).await? {
+        let redemption = self.codes.redeem_code(&attempt).await?;
+        metrics::SMS_CODES.count([purpose.as_str(), outcome_of(&redemption)]);
+        let refused = match redemption {
             Redemption::Accepted(pending) => return Ok(Presented::Redeemed(Redeemed { slot, pending, replay })),
             Redemption::Repeated(value) => return Ok(Presented::Repeated(value)),
             Redemption::Refused { name, retry_after } => return Err(limited(name, retry_after, Some(mobile), origin)),
@@ -310,7 +313,7 @@ impl SmsCodes {
             (false, _) => Ok(()),
             (true, false) => hand_over.await,
             (true, true) => {
-                tokio::spawn(hand_over);
+                tokio::spawn(traces::carried(hand_over));
                 Ok(())
             }
         }
@@ -368,6 +371,17 @@ impl SmsCodes {
         let bound = [slot.purpose.as_str(), ":", slot.mobile.as_str(), ":", code];
         let mac = bound.into_iter().fold(self.mac.clone(), |mac, part| mac.chain_update(part));
         hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// What metrics call it.
+fn outcome_of(redemption: &Redemption) -> &'static str {
+    match redemption {
+        Redemption::Accepted(_) => "right",
+        Redemption::Repeated(_) => "repeated",
+        Redemption::Wrong { .. } => "wrong",
+        Redemption::Missing => "expired",
+        Redemption::Refused { .. } => "over_budget",
     }
 }
 

@@ -3,6 +3,7 @@
 mod aliyun;
 mod console;
 mod failover;
+mod measured;
 mod signature;
 mod tencent;
 mod twilio;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 pub use aliyun::{Aliyun, AliyunAccount};
 pub use console::{Console, Outbox, SentMessage};
 pub use failover::Failover;
+pub use measured::Measured;
 pub use tencent::{Tencent, TencentAccount};
 pub use twilio::{Twilio, TwilioAccount};
 pub use webhook::Webhook;

@@ -17,6 +17,10 @@ use tokio::{
 };
 
 use super::StoreError;
+use crate::telemetry::{
+    metrics,
+    traces::{self, Span},
+};
 
 /// At most so many calls go together: more make the batch slower, and no cheaper.
 const BATCH: usize = 256;
@@ -56,6 +60,9 @@ pub trait Batch: Send + Sync + 'static {
     /// What is answered.
     type Answer: Send + 'static;
 
+    /// What metrics call it.
+    const NAME: &'static str;
+
     /// How the store is called in errors.
     const STORE: &'static str;
 
@@ -92,12 +99,19 @@ type Subjects = HashMap<u128, u32>;
 
 struct Waiting<B: Batch> {
     call: B::Call,
+    caller: Caller<B>,
+}
+
+struct Caller<B: Batch> {
     answer: oneshot::Sender<Result<B::Answer, StoreError>>,
+    span: Span,
 }
 
 impl<B: Batch> Coalescer<B> {
     /// Starts the work, on the runtime that this is called on.
     pub fn new(batch: B) -> Self {
+        metrics::BATCH_QUEUE.add([B::NAME], 0.0);
+        metrics::QUEUE_FULL.expect([B::NAME]);
         let (queue, calls) = mpsc::channel(QUEUE);
         let waiting = Arc::default();
         tokio::spawn(work(Arc::new(batch), calls, Arc::clone(&waiting)));
@@ -110,17 +124,23 @@ impl<B: Batch> Coalescer<B> {
     /// # Errors
     /// At once when too many wait; when the store fails; when it takes too long, and nobody knows how it ended.
     pub async fn call(&self, call: B::Call) -> Result<B::Answer, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.enqueue(Waiting { call, answer })?;
-        match timeout(B::TIMEOUT, answered).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
-            Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),
-        }
+        traces::step(B::NAME, async {
+            let (answer, answered) = oneshot::channel();
+            self.enqueue(Waiting { call, caller: Caller { answer, span: Span::current() } })?;
+            match timeout(B::TIMEOUT, answered).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
+                Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),
+            }
+        })
+        .await
     }
 
     fn enqueue(&self, waiting: Waiting<B>) -> Result<(), StoreError> {
-        let full = || StoreError::new(B::STORE, "too many at once");
+        let full = || {
+            metrics::QUEUE_FULL.count([B::NAME]);
+            StoreError::new(B::STORE, "too many at once")
+        };
         let mut subjects = self.waiting.lock().expect("no panic while the queue is held");
         let place = self.queue.try_reserve().map_err(|_| full())?;
         let count = subjects.entry(waiting.call.subject()).or_default();
@@ -128,6 +148,7 @@ impl<B: Batch> Coalescer<B> {
             return Err(full());
         }
         *count += 1;
+        metrics::BATCH_QUEUE.add([B::NAME], 1.0);
         place.send(waiting);
         Ok(())
     }
@@ -147,7 +168,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
                 next.push(waiting);
             }
             leave(&subjects, &next);
-            next.retain(|waiting| !waiting.answer.is_closed() && !waiting.call.is_abandoned());
+            next.retain(|waiting| !waiting.caller.answer.is_closed() && !waiting.call.is_abandoned());
             if !next.is_empty() {
                 due = if next.len() > 1 { now + PACE } else { now };
                 overdue = now + PATIENCE;
@@ -171,6 +192,7 @@ async fn work<B: Batch>(batch: Arc<B>, mut calls: mpsc::Receiver<Waiting<B>>, su
 }
 
 fn leave<B: Batch>(subjects: &Mutex<Subjects>, taken: &[Waiting<B>]) {
+    metrics::BATCH_QUEUE.add([B::NAME], -(taken.len() as f64));
     let mut subjects = subjects.lock().expect("no panic while the queue is held");
     for waiting in taken {
         let subject = waiting.call.subject();
@@ -191,17 +213,23 @@ async fn run<B: Batch>(batch: Arc<B>, taken: Vec<Waiting<B>>) {
 
 /// Does a batch, and returns those that are to be tried one by one.
 async fn together<B: Batch>(batch: &B, taken: Vec<Waiting<B>>) -> Vec<Waiting<B>> {
-    let (calls, waiting): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.answer)).unzip();
+    let (calls, callers): (Vec<_>, Vec<_>) = taken.into_iter().map(|waiting| (waiting.call, waiting.caller)).unzip();
+    metrics::BATCH_SIZE.record([B::NAME], calls.len() as f64);
+    let started = Instant::now();
     // A panic would end the work for good.
-    let outcome = AssertUnwindSafe(batch.run(&calls)).catch_unwind().await;
+    let work = traces::batch(B::NAME, callers.iter().map(|caller| &caller.span), batch.run(&calls));
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    metrics::BATCH_SECONDS.took([B::NAME], started.elapsed());
     match outcome.unwrap_or_else(|_| Err(Failure::Call(StoreError::new(B::STORE, "a panic")))) {
         // Whoever has gone away meanwhile needs no answer.
-        Ok(answers) => waiting.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.send(Ok(answer)))),
+        Ok(answers) => {
+            callers.into_iter().zip(answers).for_each(|(caller, answer)| drop(caller.answer.send(Ok(answer))));
+        }
         Err(Failure::Call(_)) if calls.len() > 1 => {
-            return calls.into_iter().zip(waiting).map(|(call, answer)| Waiting { call, answer }).collect();
+            return calls.into_iter().zip(callers).map(|(call, caller)| Waiting { call, caller }).collect();
         }
         Err(Failure::Call(error) | Failure::Store(error)) => {
-            waiting.into_iter().for_each(|waiting| drop(waiting.send(Err(error.clone()))));
+            callers.into_iter().for_each(|caller| drop(caller.answer.send(Err(error.clone()))));
         }
     }
     Vec::new()

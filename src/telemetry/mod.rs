@@ -1,7 +1,9 @@
-//! What is written to the log, and when is the process told to stop?
+//! What is written to the log, what is measured and traced, and when is the process told to stop?
 
 mod json_lines;
 mod lines;
+pub mod metrics;
+pub mod traces;
 
 use std::io::IsTerminal;
 

@@ -40,6 +40,7 @@ async fn everything_wrong_is_told_at_once_with_what_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = [
         ("HTTP_ADDR", "nonsense", "nonsense", "address"),
+        ("METRICS_ADDR", "9000", "9000", "address"),
         ("PUBLIC_URL", "ftp://id.example.com", "ftp://id.example.com", "http"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,everyone", "10.0.0.0/8,everyone", "address"),
         ("CORS_ORIGINS", "https://a.example.com/path", "https://a.example.com/path", "https://"),

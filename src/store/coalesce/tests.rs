@@ -56,6 +56,7 @@ impl Batch for Gate {
     type Call = Asked;
     type Answer = u32;
 
+    const NAME: &'static str = "gate";
     const STORE: &'static str = "gate";
     const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -17,6 +17,7 @@ use crate::{
         StoreError,
         coalesce::{Call, Failure},
     },
+    telemetry::traces,
 };
 
 /// SQLite's primary code for a row that a constraint or a trigger refuses.
@@ -119,13 +120,19 @@ fn subject_of(mobile: &Mobile) -> u128 {
 }
 
 /// Waits for a statement no longer than a request may, and tells whether a failure can be the fault of one of its rows.
-pub async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) if may_be_a_row(&error) => Err(Failure::Call(StoreError::new(store, error))),
-        Ok(Err(error)) => Err(Failure::Store(StoreError::new(store, error))),
-        Err(_) => Err(Failure::Store(StoreError::new(store, "no answer in time"))),
-    }
+#[track_caller]
+pub fn bounded<T>(
+    store: &'static str,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> impl Future<Output = Result<T, Failure>> {
+    traces::call(store, async move {
+        match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) if may_be_a_row(&error) => Err(Failure::Call(StoreError::new(store, error))),
+            Ok(Err(error)) => Err(Failure::Store(StoreError::new(store, error))),
+            Err(_) => Err(Failure::Store(StoreError::new(store, "no answer in time"))),
+        }
+    })
 }
 
 fn may_be_a_row(error: &sqlx::Error) -> bool {

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::TryFutureExt;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -62,6 +63,19 @@ pub enum MobileChange {
     Gone,
 }
 
+/// The connections of one pool, at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolUse {
+    /// What the pool is for.
+    pub name: &'static str,
+    /// How many work, or are being opened.
+    pub in_use: u32,
+    /// How many wait for work.
+    pub idle: u32,
+    /// How many there may be.
+    pub max: u32,
+}
+
 /// Users and their sessions, kept for good: what was answered with success survives a crash.
 #[async_trait]
 pub trait UserStore: Accounts + Sessions + Administration {
@@ -70,6 +84,9 @@ pub trait UserStore: Accounts + Sessions + Administration {
 
     /// Can the store do its work?
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// How busy are the connections?
+    fn pools(&self) -> Vec<PoolUse>;
 }
 
 /// What a user owns.
@@ -212,8 +229,17 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<Arc<dyn UserStor
 }
 
 /// Waits for a database no longer than a request may.
-async fn bounded<T>(store: &'static str, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoreError> {
-    Ok(batches::bounded(store, work).await?)
+#[track_caller]
+fn bounded<T>(
+    store: &'static str,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> impl Future<Output = Result<T, StoreError>> {
+    batches::bounded(store, work).map_err(StoreError::from)
+}
+
+fn pool_use<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> PoolUse {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    PoolUse { name, in_use: pool.size().saturating_sub(idle), idle, max: pool.options().get_max_connections() }
 }
 
 /// Did a statement meet a number that somebody has already?

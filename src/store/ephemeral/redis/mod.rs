@@ -22,7 +22,10 @@ use tokio::task::AbortHandle;
 use redemptions::{Presented, Redemptions};
 
 use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
-use crate::store::{StoreError, coalesce::Coalescer};
+use crate::{
+    store::{StoreError, coalesce::Coalescer},
+    telemetry::traces,
+};
 
 const STORE: &str = "redis";
 
@@ -198,11 +201,12 @@ impl Redis {
 impl EphemeralStore for Redis {
     async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError> {
         let expiry = Expiration::PX(millis(ttl));
-        self.pool.set(self.image_code_key(id), text, Some(expiry), None, false).await.map_err(unavailable)
+        let set = self.pool.set(self.image_code_key(id), text, Some(expiry), None, false);
+        traces::call(STORE, set).await.map_err(unavailable)
     }
 
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
-        self.pool.getdel(self.image_code_key(id)).await.map_err(unavailable)
+        traces::call(STORE, self.pool.getdel(self.image_code_key(id))).await.map_err(unavailable)
     }
 
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
@@ -294,13 +298,15 @@ async fn watch(client: Client) {
 /// Runs a script by its hash, and by its source where the server does not know it yet.
 async fn run<R: FromValue>(pool: &Pool, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
     let client = pool.next();
-    let outcome = match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
-        Err(error) if error.details().starts_with("NOSCRIPT") => {
-            client.eval(script.lua().cloned().unwrap_or_default(), keys, args).await
+    let outcome = traces::call(STORE, async {
+        match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client.eval(script.lua().cloned().unwrap_or_default(), keys, args).await
+            }
+            outcome => outcome,
         }
-        outcome => outcome,
-    };
-    outcome.map_err(unavailable)
+    });
+    outcome.await.map_err(unavailable)
 }
 
 fn unavailable(error: fred::error::Error) -> StoreError {

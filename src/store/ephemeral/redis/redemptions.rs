@@ -54,6 +54,7 @@ impl Batch for Redemptions {
     type Call = Presented;
     type Answer = Result<Redemption, StoreError>;
 
+    const NAME: &'static str = "redemptions";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = TIMEOUT;
 

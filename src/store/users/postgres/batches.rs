@@ -30,6 +30,7 @@ impl Batch for SignIns {
     type Call = SignIn;
     type Answer = User;
 
+    const NAME: &'static str = "sign_ins";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
@@ -85,6 +86,7 @@ impl Batch for LookUps {
     type Call = Uuid;
     type Answer = Option<User>;
 
+    const NAME: &'static str = "look_ups";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
@@ -110,6 +112,7 @@ impl Batch for Refreshes {
     type Call = Refresh;
     type Answer = Rotation;
 
+    const NAME: &'static str = "refreshes";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 

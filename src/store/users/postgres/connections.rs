@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{super::CONNECT_TIMEOUT, REST};
+use super::{
+    super::{CONNECT_TIMEOUT, PoolUse, pool_use},
+    REST,
+};
 
 /// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
 /// much as a small batch.
@@ -50,6 +53,13 @@ impl Connections {
             None => self.pool.acquire().await?,
         };
         Ok(Turn { connection, connections: self, _permit: permit })
+    }
+
+    /// How busy they are. Those that rest here are in use as far as their pool knows.
+    pub fn pool_use(&self, name: &'static str) -> PoolUse {
+        let known = pool_use(name, &self.pool);
+        let rested = u32::try_from(self.locked().len()).unwrap_or(u32::MAX);
+        PoolUse { in_use: known.in_use.saturating_sub(rested), idle: known.idle.saturating_add(rested), ..known }
     }
 
     async fn rested(&self) -> Option<PoolConnection<Postgres>> {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use batches::{LookUps, Refreshes, SignIns};
 use connections::Connections;
 
-use super::{CONNECT_TIMEOUT, STATEMENT_TIMEOUT, UserStore, bounded};
+use super::{CONNECT_TIMEOUT, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
 use crate::{
     model::{
         mobile::Mobile,
@@ -44,6 +44,7 @@ const MAX_BATCHES: u32 = 4;
 /// The store on PostgreSQL.
 pub struct Postgres {
     pool: PgPool,
+    batches: Arc<Connections>,
     sign_ins: Coalescer<SignIns>,
     refreshes: Coalescer<Refreshes>,
     look_ups: Coalescer<LookUps>,
@@ -63,7 +64,8 @@ impl Postgres {
             pool,
             sign_ins: Coalescer::new(SignIns(batches.clone())),
             refreshes: Coalescer::new(Refreshes(batches.clone())),
-            look_ups: Coalescer::new(LookUps(batches)),
+            look_ups: Coalescer::new(LookUps(batches.clone())),
+            batches,
         })
     }
 }
@@ -97,6 +99,10 @@ impl UserStore for Postgres {
 
     async fn ping(&self) -> Result<(), StoreError> {
         bounded(STORE, sqlx::query("SELECT 1").execute(&self.pool)).await.map(drop)
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        vec![pool_use("statements", &self.pool), self.batches.pool_use("batches")]
     }
 }
 

@@ -28,6 +28,7 @@ impl Batch for SignIns {
     type Call = SignIn;
     type Answer = User;
 
+    const NAME: &'static str = "sign_ins";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
@@ -86,6 +87,7 @@ impl Batch for LookUps {
     type Call = Uuid;
     type Answer = Option<User>;
 
+    const NAME: &'static str = "look_ups";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
@@ -111,6 +113,7 @@ impl Batch for Refreshes {
     type Call = Refresh;
     type Answer = Rotation;
 
+    const NAME: &'static str = "refreshes";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 

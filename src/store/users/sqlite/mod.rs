@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use batches::{LookUps, Refreshes, SignIns};
 
-use super::{STATEMENT_TIMEOUT, UserStore, bounded};
+use super::{PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
 use crate::{
     model::{
         mobile::Mobile,
@@ -72,6 +72,10 @@ impl UserStore for Sqlite {
 
     async fn ping(&self) -> Result<(), StoreError> {
         bounded(STORE, sqlx::query("SELECT 1").execute(&self.readers)).await.map(drop)
+    }
+
+    fn pools(&self) -> Vec<PoolUse> {
+        vec![pool_use("writer", &self.writer), pool_use("readers", &self.readers)]
     }
 }
 
