@@ -1,20 +1,12 @@
 #!/usr/bin/env bash
 # Runs every test against real servers:  ./test.sh            all tests, then the browser test
 #                                        ./test.sh races ...  only `cargo test races ...`
-# PostgreSQL, Redis and nginx are found or installed. PostgreSQL and Redis are started on free ports in a temporary
-# folder, and stopped at the end; the tests of reverse proxies start an nginx each.
+# PostgreSQL, PgBouncer, Redis, Valkey and nginx are found or installed. PostgreSQL and Redis are started on free ports in
+# a temporary folder, and stopped at the end; tests that stop a server, or need another one, start it themselves.
 # DATABASE_URL (postgres://...) and REDIS_URL name servers to use instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tests/lib.sh
-
-# A user's PATH on Debian leaves out /usr/sbin.
-find_nginx() {
-  local path
-  for path in nginx /usr/sbin/nginx; do
-    if has "$path"; then command -v "$path"; return; fi
-  done
-}
 
 find_chromium() {
   local path
@@ -40,14 +32,21 @@ if [ -z "$given_postgres" ]; then
 fi
 
 # Tests that stop and restart a server need its program even where the other tests are given a running one.
-need_postgres
+need_postgres pg_basebackup
 need_redis
-nginx=$(find_nginx)
+need_valkey
+nginx=$(find_in_sbin nginx)
 if [ -z "$nginx" ]; then
   need nginx nginx nginx
-  nginx=$(find_nginx)
+  nginx=$(find_in_sbin nginx)
 fi
 [ -n "$nginx" ] || die 'nginx was installed, but is not found'
+pgbouncer=$(find_in_sbin pgbouncer)
+if [ -z "$pgbouncer" ]; then
+  need PgBouncer pgbouncer pgbouncer
+  pgbouncer=$(find_in_sbin pgbouncer)
+fi
+[ -n "$pgbouncer" ] || die 'PgBouncer was installed, but is not found'
 
 make_tmp
 # The tests' own temporary folder: what they leave when they are interrupted goes, too.
@@ -69,6 +68,7 @@ else
   say "Redis: $("$redis_server" --version | cut -d' ' -f1-3) on port $redis_port"
 fi
 export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_NGINX=$nginx
+export TEST_PGBOUNCER=$pgbouncer TEST_VALKEY_SERVER=$valkey_server
 
 if [ $# -gt 0 ]; then
   run env TMPDIR="$tmp/t" cargo test --locked "$@"

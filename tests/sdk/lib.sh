@@ -26,10 +26,6 @@ need_maven() {
   has mvn || need Maven maven maven
 }
 
-need_python() {
-  python3 -c 'import ensurepip, venv' 2>/dev/null || need 'Python with venv' 'python3 python3-venv' python
-}
-
 # verifies COMMAND...: does this program believe the one good token, and none of the bad ones?
 verifies() {
   local user_id name
