@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # Runs every test against real servers:  ./test.sh            all tests, then the browser test
 #                                        ./test.sh races ...  only `cargo test races ...`
-# PostgreSQL, Redis, nginx and HAProxy are found or installed. PostgreSQL and Redis are started on free ports in a temporary
-# folder, and stopped at the end; the tests of reverse proxies start an nginx each.
+# PostgreSQL, PgBouncer, Redis, Valkey, nginx and HAProxy are found or installed. PostgreSQL and Redis are started on free
+# ports in a temporary folder, and stopped at the end; tests that stop a server, or need another one, start it themselves.
 # DATABASE_URL (postgres://...) and REDIS_URL name servers to use instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tests/lib.sh
-
-# A user's PATH on Debian leaves out /usr/sbin.
-find_program() {
-  command -v "$1" || command -v "/usr/sbin/$1" || true
-}
 
 find_chromium() {
   local path
@@ -37,20 +32,12 @@ if [ -z "$given_postgres" ]; then
 fi
 
 # Tests that stop and restart a server need its program even where the other tests are given a running one.
-need_postgres
+need_postgres pg_basebackup
 need_redis
-nginx=$(find_program nginx)
-if [ -z "$nginx" ]; then
-  need nginx nginx nginx
-  nginx=$(find_program nginx)
-fi
-[ -n "$nginx" ] || die 'nginx was installed, but is not found'
-haproxy=$(find_program haproxy)
-if [ -z "$haproxy" ]; then
-  need HAProxy haproxy haproxy
-  haproxy=$(find_program haproxy)
-fi
-[ -n "$haproxy" ] || die 'HAProxy was installed, but is not found'
+need_valkey
+need_in_sbin nginx nginx
+need_in_sbin PgBouncer pgbouncer
+need_in_sbin HAProxy haproxy
 
 make_tmp
 # The tests' own temporary folder: what they leave when they are interrupted goes, too.
@@ -71,7 +58,8 @@ else
   export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
   say "Redis: $("$redis_server" --version | cut -d' ' -f1-3) on port $redis_port"
 fi
-export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_NGINX=$nginx TEST_HAPROXY=$haproxy
+export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_VALKEY_SERVER=$valkey_server
+export TEST_NGINX=$nginx TEST_PGBOUNCER=$pgbouncer TEST_HAPROXY=$haproxy
 
 if [ $# -gt 0 ]; then
   run env TMPDIR="$tmp/t" cargo test --locked "$@"

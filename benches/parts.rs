@@ -32,7 +32,7 @@ use phonepass::{
     },
     store::{
         ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Tally},
-        users::{self, NewUser, UserStore},
+        users::{self, NewUser, Statements, UserStore},
     },
 };
 use tempfile::TempDir;
@@ -102,7 +102,7 @@ impl Tokens {
     }
 
     fn revocations(&self) -> Arc<Revocations> {
-        let users = self.runtime.block_on(users::connect("sqlite::memory:", 2)).unwrap();
+        let users = self.runtime.block_on(users::connect("sqlite::memory:", Statements::Named, 2)).unwrap();
         Arc::new(Revocations::new(users, Clock::system(), chrono::Duration::hours(1)))
     }
 }
@@ -151,7 +151,7 @@ fn user_stores(criterion: &mut Criterion) {
     let mut urls = vec![format!("sqlite://{}/bench.db", folder.path().display())];
     urls.extend(std::env::var("DATABASE_URL").ok());
     for url in urls {
-        let users = runtime.block_on(users::connect(&url, 12)).unwrap();
+        let users = runtime.block_on(users::connect(&url, Statements::Named, 12)).unwrap();
         runtime.block_on(users.migrate()).unwrap();
         for together in TOGETHER {
             user_store(criterion, &runtime, users.as_ref(), together);

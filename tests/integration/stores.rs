@@ -18,7 +18,7 @@ use phonepass::{
         ephemeral::{
             self, Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally,
         },
-        users::{self, MobileChange, NewUser, Rotation, UserStore},
+        users::{self, MobileChange, NewUser, Rotation, Statements, UserStore},
     },
 };
 use uuid::Uuid;
@@ -34,7 +34,7 @@ const GAP: Duration = Duration::from_secs(60);
 const LIFETIME: Lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
 
 async fn user_store(stores: &Stores) -> Arc<dyn UserStore> {
-    let users = users::connect(&stores.database_url(), 8).await.unwrap();
+    let users = users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap();
     users.migrate().await.unwrap();
     users
 }
@@ -560,8 +560,8 @@ on_every_backend! {
     async fn migrating_again_and_at_the_same_time_changes_nothing(backends: Backends) {
         let stores = Stores::create(backends).await;
         let (first, second) = (
-            users::connect(&stores.database_url(), 8).await.unwrap(),
-            users::connect(&stores.database_url(), 8).await.unwrap(),
+            users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap(),
+            users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap(),
         );
         let (one, other) = tokio::join!(first.migrate(), second.migrate());
         one.unwrap();

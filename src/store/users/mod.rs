@@ -27,6 +27,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many sessions a user is shown: more than anybody has devices.
 const SESSIONS_SHOWN: u32 = 500;
 
+/// Do the statements that PostgreSQL runs have names?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Statements {
+    /// Each connection is a session of the server: whatever runs twice is parsed once
+    Named,
+    /// Right behind a pooler in transaction mode, too
+    Unnamed,
+}
+
 /// A user who wants to be created.
 #[derive(Clone)]
 pub struct NewUser {
@@ -220,11 +229,15 @@ pub trait Administration: Send + Sync {
 }
 
 /// Opens the store that a URL names (`postgres:` or `sqlite:`) without touching its schema.
-pub async fn connect(url: &str, max_connections: u32) -> Result<Arc<dyn UserStore>, StoreError> {
+pub async fn connect(
+    url: &str,
+    statements: Statements,
+    max_connections: u32,
+) -> Result<Arc<dyn UserStore>, StoreError> {
     Ok(if url.starts_with("sqlite:") {
         Arc::new(sqlite::Sqlite::open(url, max_connections).await?)
     } else {
-        Arc::new(postgres::Postgres::open(url, max_connections)?)
+        Arc::new(postgres::Postgres::open(url, statements, max_connections)?)
     })
 }
 

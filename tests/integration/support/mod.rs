@@ -2,8 +2,10 @@
 
 pub mod backends;
 pub mod command;
+pub mod forwarder;
 pub mod nginx;
 pub mod process;
+pub mod replicated_redis;
 pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};

@@ -59,6 +59,8 @@ impl Redis {
                 connection.internal_command_timeout = TIMEOUT;
                 // A script that uses up a code must not be sent twice.
                 connection.max_command_attempts = 1;
+                connection.unresponsive.max_timeout = Some(2 * TIMEOUT);
+                connection.unresponsive.interval = TIMEOUT;
                 connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
             })
             .with_performance_config(|performance| performance.default_command_timeout = TIMEOUT)

@@ -154,6 +154,8 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
              local n = tonumber(ARGV[arg])
              local done, outcome = pcall(redeem, key, arg, n)
              local reason = type(outcome) == 'table' and outcome.err or outcome
+             -- Nobody's fault: the server is no primary any more, and whoever is connected has to hear of it.
+             if not done and tostring(reason):find('^READONLY') then return redis.error_reply(reason) end
              outcomes[#outcomes + 1] = done and outcome or {-3, 0, 0, tostring(reason)}
              key, arg = key + KEYS_BEFORE_COUNTERS + n, arg + ARGS_BEFORE_COUNTERS + n * COUNTER_ARGS
          end

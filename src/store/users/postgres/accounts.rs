@@ -60,13 +60,13 @@ impl Accounts for Postgres {
                     .bind(id)
                     .bind(password_hash)
                     .bind(now)
-                    .execute(&mut *transaction)
+                    .execute(&mut transaction)
                     .await?;
             if changed.rows_affected() == 0 {
                 return Ok(None);
             }
             let ended = end_sessions(&mut transaction, id, keep, now).await?;
-            transaction.commit().await?;
+            transaction.finish().await?;
             Ok(Some(ended))
         })
         .await
@@ -92,7 +92,7 @@ impl Accounts for Postgres {
             .bind(from.as_str())
             .bind(to.as_str())
             .bind(now)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await;
             let user = match changed {
                 Ok(Some(row)) => user_from(&row)?,
@@ -101,7 +101,7 @@ impl Accounts for Postgres {
                 Err(error) => return Err(error),
             };
             let ended = end_sessions(&mut transaction, id, Some(keep), now).await?;
-            transaction.commit().await?;
+            transaction.finish().await?;
             Ok(MobileChange::Changed(Box::new(user), ended))
         })
         .await
@@ -118,14 +118,14 @@ impl Accounts for Postgres {
             )
             .bind(id)
             .bind(now)
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
             let ended = end_sessions(&mut transaction, id, None, now).await?;
             sqlx::query("UPDATE sessions SET ip = NULL, user_agent = NULL WHERE user_id = $1")
                 .bind(id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
-            transaction.commit().await?;
+            transaction.finish().await?;
             Ok(ended)
         })
         .await

@@ -2,17 +2,27 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{Executor, migrate::MigrateError};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, CONNECT_TIMEOUT, bounded},
-    Postgres, STORE, end_sessions, user_from,
+    super::{Administration, Statements, bounded},
+    Postgres, STORE, end_sessions,
+    pool::Pool,
+    user_from,
 };
 use crate::{
     model::user::{ImportedUser, User, UserStatus},
     store::StoreError,
 };
+
+/// Another instance may hold the lock, and a large table may take longer than any request.
+const SETTINGS_OF_MIGRATIONS: [(&str, &str); 1] = [("statement_timeout", "0")];
+
+/// Any number that no other application takes for its own lock.
+const LOCK_OF_MIGRATIONS: i64 = 0x7068_6f6e_6570_6173;
+
+const FORGET_NAMES: &str = "DEALLOCATE ALL";
 
 #[async_trait]
 impl Administration for Postgres {
@@ -23,13 +33,13 @@ impl Administration for Postgres {
                 .bind(id)
                 .bind(status.as_str())
                 .bind(now)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
             let ended = match status {
                 UserStatus::Active => Vec::new(),
                 UserStatus::Disabled | UserStatus::Deleted => end_sessions(&mut transaction, id, None, now).await?,
             };
-            transaction.commit().await?;
+            transaction.finish().await?;
             Ok(ended)
         })
         .await
@@ -110,11 +120,24 @@ impl Administration for Postgres {
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
-        // Another instance may hold the lock, and a large table may take longer than any request.
-        let patient = self.pool.connect_options().as_ref().clone().options([("statement_timeout", "0")]);
-        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(patient);
-        let migrated = sqlx::migrate!("migrations/postgres").run(&pool).await;
+        // Unnamed, whatever is set: then it is right behind a pooler, too.
+        let pool = Pool::new(self.options.clone(), Statements::Unnamed, &SETTINGS_OF_MIGRATIONS, 1);
+        let migrated = migrate(&pool).await;
         pool.close().await;
         migrated.map_err(|error| StoreError::new(STORE, error))
     }
+}
+
+/// All migrations that are missing, or none. The lock goes with the transaction: one of a session would stay with a
+/// pooler's connection for ever.
+async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK_OF_MIGRATIONS).execute(&mut transaction).await?;
+    // The migrator names its statements. A pooler's connection may have the names of one that failed.
+    transaction.execute(FORGET_NAMES).await?;
+    let mut migrator = sqlx::migrate!("migrations/postgres");
+    migrator.set_locking(false).run_direct(None, transaction.connection(), false).await?;
+    transaction.execute(FORGET_NAMES).await?;
+    transaction.finish().await?;
+    Ok(())
 }

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +16,9 @@ use super::{
     },
     STORE,
     connections::Connections,
-    end_session, session_from, user_from,
+    end_session,
+    pool::Session,
+    session_from, user_from,
 };
 use crate::{
     model::user::{User, UserStatus},
@@ -72,9 +74,9 @@ impl SignIns {
         .bind(column(calls, |call| call.session.expires_at))
         .bind(column(calls, |call| call.session.origin.ip.map(|ip| ip.to_string())))
         .bind(column(calls, |call| call.session.origin.user_agent.as_deref()))
-        .fetch_all(&mut *turn.connection)
+        .fetch_all(&mut turn.session)
         .await?;
-        turn.give_back();
+        turn.give_back().await?;
         users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
     }
 }
@@ -99,8 +101,8 @@ impl LookUps {
     async fn users(&self, ids: &[Uuid]) -> sqlx::Result<Vec<Option<User>>> {
         let query = sqlx::query("SELECT * FROM users WHERE id = ANY($1) AND mobile IS NOT NULL").bind(ids);
         let mut turn = self.0.take().await?;
-        let rows = query.fetch_all(&mut *turn.connection).await?;
-        turn.give_back();
+        let rows = query.fetch_all(&mut turn.session).await?;
+        turn.give_back().await?;
         Ok(users_with(ids, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?))
     }
 }
@@ -126,14 +128,14 @@ impl Refreshes {
         let mut turn = self.0.take().await?;
         let mut rotations = Rotations::new();
         for round in rounds(calls) {
-            rotate(&mut turn.connection, &round, &mut rotations).await?;
+            rotate(&mut turn.session, &round, &mut rotations).await?;
         }
-        turn.give_back();
+        turn.give_back().await?;
         Ok(answers(calls, &rotations))
     }
 }
 
-async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
+async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
     let rows = sqlx::query(
         "UPDATE sessions s
          SET refresh_counter = asked.presented + 1,
@@ -151,7 +153,7 @@ async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mu
     .bind(column(round, |call| call.now))
     .bind(column(round, |call| call.lifetime.sliding))
     .bind(column(round, |call| call.lifetime.absolute))
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *session)
     .await?;
     for row in &rows {
         let presented = row.try_get::<i32, _>("presented")?.cast_unsigned();
@@ -159,11 +161,11 @@ async fn rotate(connection: &mut PgConnection, round: &[Refresh], rotations: &mu
         rotations.insert((session.id, presented), Rotation::Rotated(session));
     }
     let refused: Vec<_> = round.iter().filter(|call| !rotations.contains_key(&call.token())).collect();
-    if refused.is_empty() { Ok(()) } else { refuse(connection, &refused, rotations).await }
+    if refused.is_empty() { Ok(()) } else { refuse(session, &refused, rotations).await }
 }
 
 /// Finds out why some were refused, and ends the sessions whose token was used up long ago.
-async fn refuse(connection: &mut PgConnection, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
+async fn refuse(session: &mut Session, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
     let rows = sqlx::query(
         "SELECT s.id, s.user_id, (SELECT u.status FROM users u WHERE u.id = s.user_id) AS status,
                 s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
@@ -171,7 +173,7 @@ async fn refuse(connection: &mut PgConnection, refused: &[&Refresh], rotations: 
          WHERE s.id = ANY($1)",
     )
     .bind(column(refused, |call| call.session_id))
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *session)
     .await?;
     for row in &rows {
         let id: Uuid = row.try_get("id")?;
@@ -185,7 +187,7 @@ async fn refuse(connection: &mut PgConnection, refused: &[&Refresh], rotations: 
         }
         .reason(call.presented, call.now);
         if let Rotation::Reused(user_id) = reason {
-            end_session(&mut *connection, user_id, id, call.now).await?;
+            end_session(&mut *session, user_id, id, call.now).await?;
         }
         rotations.insert(call.token(), reason);
     }

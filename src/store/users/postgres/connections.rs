@@ -5,21 +5,22 @@ use std::{
     time::Instant,
 };
 
-use sqlx::{Connection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
 
 use super::{
-    super::{CONNECT_TIMEOUT, PoolUse, pool_use},
+    super::{CONNECT_TIMEOUT, PoolUse},
     REST,
+    pool::{Pool, Session, writes},
 };
 
 /// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
 /// much as a small batch.
 pub struct Connections {
-    pool: PgPool,
+    pool: Pool,
     idle: Mutex<Vec<Idle>>,
     /// As many as the pool has connections.
     turns: Semaphore,
@@ -33,38 +34,38 @@ struct Idle {
 /// A connection for one batch.
 pub struct Turn<'a> {
     /// The connection.
-    pub connection: PoolConnection<Postgres>,
+    pub session: Session,
     connections: &'a Connections,
     _permit: SemaphorePermit<'a>,
 }
 
 impl Connections {
     /// Takes all connections of a pool.
-    pub fn new(pool: PgPool) -> Self {
-        let turns = Semaphore::new(pool.options().get_max_connections() as usize);
+    pub fn new(pool: Pool) -> Self {
+        let turns = Semaphore::new(pool.size() as usize);
         Self { pool, idle: Mutex::default(), turns }
     }
 
     /// A connection that works, as far as anybody knows.
     pub async fn take(&self) -> sqlx::Result<Turn<'_>> {
         let permit = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
-        let connection = match self.rested().await {
-            Some(connection) => connection,
+        let session = match self.rested().await {
+            Some(connection) => self.pool.resume(connection),
             None => self.pool.acquire().await?,
         };
-        Ok(Turn { connection, connections: self, _permit: permit })
+        Ok(Turn { session, connections: self, _permit: permit })
     }
 
     /// How busy they are. Those that rest here are in use as far as their pool knows.
     pub fn pool_use(&self, name: &'static str) -> PoolUse {
-        let known = pool_use(name, &self.pool);
+        let known = self.pool.usage(name);
         let rested = u32::try_from(self.locked().len()).unwrap_or(u32::MAX);
         PoolUse { in_use: known.in_use.saturating_sub(rested), idle: known.idle.saturating_add(rested), ..known }
     }
 
     async fn rested(&self) -> Option<PoolConnection<Postgres>> {
         let Idle { mut connection, since } = self.locked().pop()?;
-        if since.elapsed() < REST || matches!(timeout(CONNECT_TIMEOUT, connection.ping()).await, Ok(Ok(()))) {
+        if since.elapsed() < REST || matches!(timeout(CONNECT_TIMEOUT, writes(&mut connection)).await, Ok(Ok(true))) {
             return Some(connection);
         }
         // The server was restarted meanwhile, or does not answer: the others are no better.
@@ -79,9 +80,12 @@ impl Connections {
 }
 
 impl Turn<'_> {
-    /// Keeps the connection for the next batch. Without it (after an error, or in the middle of a statement) the pool
-    /// looks after it.
-    pub fn give_back(self) {
-        self.connections.locked().push(Idle { connection: self.connection, since: Instant::now() });
+    /// Makes sure of what the batch did, and keeps the connection for the next one. Without it (after an error, or in the
+    /// middle of a statement) the pool looks after it.
+    pub async fn give_back(self) -> sqlx::Result<()> {
+        if let Some(connection) = self.session.finish().await? {
+            self.connections.locked().push(Idle { connection, since: Instant::now() });
+        }
+        Ok(())
     }
 }

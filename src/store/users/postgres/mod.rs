@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod batches;
 mod connections;
+mod pool;
 mod sessions;
 
 use std::sync::Arc;
@@ -11,15 +12,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Connection, PgConnection, PgExecutor, PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+    PgExecutor, Row,
+    postgres::{PgConnectOptions, PgRow},
 };
 use uuid::Uuid;
 
 use batches::{LookUps, Refreshes, SignIns};
 use connections::Connections;
+use pool::Pool;
 
-use super::{CONNECT_TIMEOUT, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
+use super::{PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded};
 use crate::{
     model::{
         mobile::Mobile,
@@ -37,14 +39,24 @@ const REST: std::time::Duration = std::time::Duration::from_millis(50);
 /// How long a batch waits for a row that somebody else holds: all of it waits, and who is behind it.
 const LOCK_TIMEOUT: &str = "500ms";
 
+/// What `batches.rs` says of plans.
+const SETTINGS_OF_BATCHES: [(&str, &str); 4] = [
+    ("lock_timeout", LOCK_TIMEOUT),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_nestloop", "off"),
+];
+
 /// The share of the connections that batches have to themselves, and how many of them can be under way.
 const SHARE_OF_BATCHES: u32 = 3;
 const MAX_BATCHES: u32 = 4;
 
 /// The store on PostgreSQL.
 pub struct Postgres {
-    pool: PgPool,
+    pool: Pool,
     batches: Arc<Connections>,
+    /// Without the settings of statements that requests wait for.
+    options: PgConnectOptions,
     sign_ins: Coalescer<SignIns>,
     refreshes: Coalescer<Refreshes>,
     look_ups: Coalescer<LookUps>,
@@ -52,43 +64,23 @@ pub struct Postgres {
 
 impl Postgres {
     /// Makes the pools; connects when the first statement needs it.
-    pub fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+    pub fn open(url: &str, statements: Statements, max_connections: u32) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(|error| StoreError::new(STORE, error))?;
-        let options = options
-            .application_name("phonepass")
-            .options([("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string().as_str()), ("jit", "off")]);
+        let options = options.application_name("phonepass");
+        let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+        let settings = [("statement_timeout", statement_timeout.as_str()), ("jit", "off")];
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
-        let pool = pool(options.clone(), (max_connections - of_batches).max(1));
-        let batches = Arc::new(Connections::new(pool_of_batches(options, of_batches)));
+        let pool = |settings: &[_], size| Pool::new(options.clone(), statements, settings, size);
+        let batches = Arc::new(Connections::new(pool(&[&settings[..], &SETTINGS_OF_BATCHES].concat(), of_batches)));
         Ok(Self {
-            pool,
+            pool: pool(&settings, (max_connections - of_batches).max(1)),
+            options,
             sign_ins: Coalescer::new(SignIns(batches.clone())),
             refreshes: Coalescer::new(Refreshes(batches.clone())),
             look_ups: Coalescer::new(LookUps(batches.clone())),
             batches,
         })
     }
-}
-
-fn pool_of_batches(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    let options = options.options([
-        ("lock_timeout", LOCK_TIMEOUT),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("enable_nestloop", "off"),
-    ]);
-    pool(options, max_connections)
-}
-
-fn pool(options: PgConnectOptions, max_connections: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move { Ok(meta.idle_for < REST || connection.ping().await.is_ok()) })
-        })
-        .connect_lazy_with(options)
 }
 
 #[async_trait]
@@ -102,7 +94,7 @@ impl UserStore for Postgres {
     }
 
     fn pools(&self) -> Vec<PoolUse> {
-        vec![pool_use("statements", &self.pool), self.batches.pool_use("batches")]
+        vec![self.pool.usage("statements"), self.batches.pool_use("batches")]
     }
 }
 
@@ -117,7 +109,7 @@ async fn end_session(executor: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now
 
 /// Ends the sessions of a user except one; returns those.
 async fn end_sessions(
-    connection: &mut PgConnection,
+    executor: impl PgExecutor<'_>,
     user_id: Uuid,
     keep: Option<Uuid>,
     now: DateTime<Utc>,
@@ -130,7 +122,7 @@ async fn end_sessions(
     .bind(user_id)
     .bind(keep)
     .bind(now)
-    .fetch_all(connection)
+    .fetch_all(executor)
     .await
 }
 

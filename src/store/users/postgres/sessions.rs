@@ -117,7 +117,7 @@ impl Sessions for Postgres {
         keep: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async { end_sessions(&mut *self.pool.acquire().await?, user_id, keep, now).await }).await
+        bounded(STORE, end_sessions(&self.pool, user_id, keep, now)).await
     }
 
     async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
