@@ -10,7 +10,6 @@ mod disk;
 mod haproxy;
 mod instances;
 mod killed;
-mod link;
 mod load;
 mod partition;
 mod phone;

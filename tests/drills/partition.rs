@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    link::Link,
     load::Load,
     stack::{Stack, turn},
-    support::servers::Server,
+    support::{forwarder::Forwarder, servers::Server},
 };
 
 /// No answer takes longer: see `killed.rs`.
@@ -15,19 +14,19 @@ const BOUND: Duration = Duration::from_secs(9);
 const ENOUGH: usize = 30;
 
 /// A server's URL, by another port.
-fn by(link: &Link, url: &str) -> String {
+fn by(way: &Forwarder, url: &str) -> String {
     let (rest, path) = match url.strip_suffix("/postgres") {
         Some(rest) => (rest, "/postgres"),
         None => (url, ""),
     };
     let (host, _) = rest.rsplit_once(':').unwrap();
-    format!("{host}:{}{path}", link.port)
+    format!("{host}:{}{path}", way.port)
 }
 
-async fn drill(break_it: impl Fn(&Link, &Link)) {
+async fn drill(break_it: impl Fn(&Forwarder, &Forwarder)) {
     let _turn = turn().await;
     let (postgresql, redis) = (Server::postgresql().await, Server::redis().await);
-    let (to_postgresql, to_redis) = (Link::to(postgresql.port).await, Link::to(redis.port).await);
+    let (to_postgresql, to_redis) = (Forwarder::to(postgresql.port()).await, Forwarder::to(redis.port()).await);
     let (database, ephemeral) = (by(&to_postgresql, &postgresql.url), by(&to_redis, &redis.url));
     let stack = Stack::on(Some(&database), Some(&ephemeral)).await;
     let instance = stack.instance().await;

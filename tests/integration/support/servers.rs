@@ -32,7 +32,7 @@ const NOBODY: u32 = 65534;
 /// A server of the test's own.
 pub struct Server {
     pub url: String,
-    pub port: u16,
+    port: u16,
     command: Command,
     running: Option<Running>,
     // Dropped last: the server writes into it.
