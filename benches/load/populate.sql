@@ -7,8 +7,8 @@ SELECT ('01980000-0000-7000-8000-' || lpad(to_hex(i), 12, '0'))::uuid,
        CASE WHEN i % 5 = 0 THEN 'https://cdn.example.com/avatars/' || md5(i::text) || '.jpg' END,
        CASE WHEN i % 4 = 0 THEN :'password_hash' END,
        'active',
-       now() - interval '400 days' + i * interval '300 days' / :users,
-       now() - interval '400 days' + i * interval '300 days' / :users,
+       now() - interval '400 days' + interval '300 days' * (i::float8 / :users),
+       now() - interval '400 days' + interval '300 days' * (i::float8 / :users),
        now() - random() * interval '90 days'
 FROM generate_series(0::bigint, :users - 1) AS i;
 
