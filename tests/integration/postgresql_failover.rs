@@ -66,12 +66,7 @@ impl Pair {
 async fn a_promoted_standby_takes_over_and_nothing_that_was_answered_is_lost() {
     let mut pair = Pair::start().await;
     let app = pair.app().await;
-    let mut users = Vec::new();
-    for number in 0..USERS {
-        let mobile = format!("138001380{number:02}");
-        let code = app.code(&mobile).await;
-        users.push((mobile, code));
-    }
+    let users = app.codes(USERS).await;
 
     let (next, accepted) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sign_in_one_after_the_other = async || {

@@ -55,12 +55,7 @@ async fn outlives_a_primary(mut redis: ReplicatedRedis) {
     let total = format!("--sms-total-per-hour={}", USERS + 1);
     let flags = [&*redis.flag, "--image-code=never", "--sms-per-ip-per-hour=0", "--sms-resend-seconds=600", &total];
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
-    let mut users = Vec::new();
-    for number in 0..USERS {
-        let mobile = format!("138001380{number:02}");
-        let code = app.code(&mobile).await;
-        users.push((mobile, code));
-    }
+    let users = app.codes(USERS).await;
 
     let (next, accepted) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sign_in_one_after_the_other = async || {

@@ -7,8 +7,6 @@ use crate::api::{context::Family, error_code::ErrorCode, language::Language};
 
 const EXAMPLES: &str = include_str!("../../../openapi/examples.json");
 
-const REFERENCE: &str = "#/components/schemas/";
-
 /// An example of everything that the document describes.
 pub struct Examples {
     /// By the name of the schema.
@@ -50,9 +48,7 @@ impl Examples {
         }
         for (_, response) in responses(operation) {
             let Some(media_type) = response.pointer_mut("/content/application~1json") else { continue };
-            let Some(example) = media_type["schema"]["$ref"].as_str().and_then(|name| self.of_schema(name)) else {
-                continue;
-            };
+            let Some(example) = named(&media_type["schema"]).and_then(|name| self.schemas.get(name)) else { continue };
             match media_type.get_mut("examples") {
                 // A classic answer is success and refusal under one status.
                 Some(examples) if example["errno"] == 0 => {
@@ -70,36 +66,36 @@ impl Examples {
         for (_, operation) in super::operations(document) {
             let id = operation["operationId"].as_str().unwrap_or_default();
             let first = self.requests[id].as_object().and_then(|examples| examples.values().next());
-            let body = operation.get("requestBody").map(|body| &body["content"]["application/json"]["schema"]["$ref"]);
-            if let (Some(first), Some(Value::String(name))) = (first, body) {
-                schemas.insert(name.trim_start_matches(REFERENCE).to_owned(), first["value"].clone());
+            let body = operation.get("requestBody").map(|body| &body["content"]["application/json"]["schema"]);
+            if let (Some(first), Some(name)) = (first, body.and_then(named)) {
+                schemas.insert(name.to_owned(), first["value"].clone());
             }
         }
         for (name, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
             schema["example"] = schemas[name].clone();
         }
     }
-
-    fn of_schema(&self, reference: &str) -> Option<&Value> {
-        self.schemas.get(reference.strip_prefix(REFERENCE)?)
-    }
 }
 
 /// The listed example of a schema, with examples of the schemas that it refers to.
 fn compose(name: &str, described: &Value, listed: &Value) -> Value {
     let mut example = listed.get(name).cloned().unwrap_or_else(|| json!({}));
-    let named = |schema: &Value| Some(schema["$ref"].as_str()?.strip_prefix(REFERENCE)?.to_owned());
     for (property, schema) in described[name]["properties"].as_object().into_iter().flatten() {
         if example.get(property).is_some() {
             continue;
         }
         if let Some(part) = named(schema) {
-            example[property] = compose(&part, described, listed);
+            example[property] = compose(part, described, listed);
         } else if let Some(part) = named(&schema["items"]) {
-            example[property] = json!([compose(&part, described, listed)]);
+            example[property] = json!([compose(part, described, listed)]);
         }
     }
     example
+}
+
+/// The name of the schema that is referred to.
+fn named(schema: &Value) -> Option<&str> {
+    schema["$ref"].as_str()?.strip_prefix("#/components/schemas/")
 }
 
 /// The body of a refusal.

@@ -189,6 +189,17 @@ impl TestApp {
         self.last_code(mobile)
     }
 
+    /// So many numbers, at most a hundred, with a code each.
+    pub async fn codes(&self, numbers: usize) -> Vec<(String, String)> {
+        let mut codes = Vec::new();
+        for number in 0..numbers {
+            let mobile = format!("138001380{number:02}");
+            let code = self.code(&mobile).await;
+            codes.push((mobile, code));
+        }
+        codes
+    }
+
     /// The last code that went to a mobile.
     pub fn last_code(&self, mobile: &str) -> String {
         let messages = self.app.outbox.as_ref().expect("the console provider").recent();
