@@ -3,7 +3,6 @@
 # docs/reverse-proxies.md are not looked at here.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
-source "$root/tests/sdk/go/toolchain.sh"
 cd "$root/tests/deploy"
 
 need_python
@@ -11,7 +10,7 @@ has haproxy || [ -x /usr/sbin/haproxy ] || need HAProxy haproxy haproxy
 has systemd-analyze || need systemd-analyze systemd 'nothing, it is for Linux only,'
 PATH=$PATH:/usr/sbin # a user's PATH on Debian leaves it out
 make_tmp
-WORK=$tmp need_go
+need_go
 tools=$root/target/tools/deploy
 python3 -m venv "$tools"
 run "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt

@@ -1,6 +1,5 @@
 # Does the client that oapi-codegen makes pass vet and staticcheck, and does it work?
 source lib.sh
-source go/toolchain.sh
 need_go
 
 mkdir "$WORK/phonepass"

@@ -1,6 +1,5 @@
 # Does the example for Go accept a good access token and refuse an expired, a tampered and somebody else's?
 source lib.sh
-source go/toolchain.sh
 need_go
 cd "$root/examples/verify/go"
 go vet .
