@@ -39,5 +39,6 @@ mod sms_vendors;
 mod stores;
 mod tokens;
 mod traces;
+mod typed;
 mod user;
 mod users_commands;
