@@ -35,6 +35,7 @@ mod sessions;
 mod sign_in;
 mod sms_codes;
 mod sms_providers;
+mod sms_throttled;
 mod sms_vendors;
 mod stores;
 mod tokens;
