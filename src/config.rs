@@ -19,7 +19,7 @@ use secrecy::SecretString;
 use crate::{
     api::Language,
     auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
-    model::mobile::Mobile,
+    model::{mobile::Mobile, typed},
     store::users::Statements,
 };
 
@@ -599,7 +599,7 @@ impl FromStr for TestCode {
     type Err = String;
 
     fn from_str(pair: &str) -> Result<Self, Self::Err> {
-        let parsed = pair.trim().split_once('=').and_then(|(mobile, code)| {
+        let parsed = typed::undecorated(pair).split_once('=').and_then(|(mobile, code)| {
             let digits = !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_digit());
             Some(Self { mobile: Mobile::parse(mobile)?, code: digits.then(|| code.to_owned())? })
         });

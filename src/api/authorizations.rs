@@ -26,16 +26,19 @@ failures! {
 /// A mobile number and the code that it received.
 #[derive(Debug, Object)]
 struct SmsCodeSignIn {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8; spaces, dashes and full-width digits are
+    /// allowed.
     code: Field<SmsCodeKind>,
 }
 
 /// A mobile number and its user's password.
 #[derive(Debug, Object)]
 struct PasswordSignIn {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     /// The password, exactly as it was chosen.
     password: Field<PasswordKind>,

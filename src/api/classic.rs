@@ -90,7 +90,8 @@ fn unreadable(reason: String) -> poem::Error {
 /// A mobile number and its user's password.
 #[derive(Debug, Object)]
 pub struct ClassicPasswordSignIn {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     pub mobile: Field<MobileKind>,
     /// The password. `passwd` stands for it, too.
     pub password: Field<PasswordKind>,

@@ -24,7 +24,7 @@ use crate::{
         image_code::{ImageCodeId, PictureAnswer},
         sms_code::{Code, ImageCodePolicy, SmsCodes},
     },
-    model::{mobile::Mobile, purpose::Purpose, user::parse_name},
+    model::{mobile::Mobile, purpose::Purpose, typed, user::parse_name},
 };
 
 /// What the document says about a kind of field.
@@ -182,7 +182,7 @@ impl Form {
     ) -> Option<Code> {
         let length = codes.settings().length;
         let text = self.number_or_text(name, field.0, length)?;
-        let code = codes.parse(text.trim());
+        let code = codes.parse(&text);
         if code.is_none() {
             self.refuse(name, Text::new(format!("必须是 {length} 位数字"), format!("must be {length} digits")));
         }
@@ -208,7 +208,7 @@ impl Form {
     ) -> Option<PictureAnswer> {
         let id = self.number_or_text(id_name, id.0, 0).and_then(|id| self.image_code_id(id_name, &id));
         let text = self.number_or_text(text_name, text.0, 4);
-        Some(PictureAnswer { id: id?, text: text?.trim().to_owned() })
+        Some(PictureAnswer { id: id?, text: typed::undecorated(&text?).into_owned() })
     }
 
     /// The answer to a picture, if there is one; not even looked at where none is ever asked for.

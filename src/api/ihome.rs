@@ -25,9 +25,11 @@ use crate::{auth::access_token::Identity, model::user::User};
 /// A new user.
 #[derive(Debug, Object)]
 struct IhomeRegistration {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8; spaces, dashes and full-width digits are
+    /// allowed.
     sms_code: Field<SmsCodeKind>,
     /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
     /// it, too.
@@ -98,7 +100,8 @@ impl Ihome {
     async fn smscode(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+        /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
         text: Query<Option<String>>,
@@ -117,7 +120,8 @@ impl Ihome {
     async fn sms_codes(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+        /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
         image_code: Query<Option<String>>,

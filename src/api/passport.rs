@@ -21,7 +21,8 @@ use super::{
 /// Who gets a code, and what the picture says.
 #[derive(Debug, Object)]
 struct PassportCodeRequest {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
     /// `imageCode` stands for it, too.
@@ -34,9 +35,11 @@ struct PassportCodeRequest {
 /// A new user.
 #[derive(Debug, Object)]
 struct PassportRegistration {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
-    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8. `sms_code` stands for it, too.
+    /// The code from the SMS: 6 digits, unless the service is set to 4 to 8; spaces, dashes and full-width digits are
+    /// allowed. `sms_code` stands for it, too.
     smscode: Field<SmsCodeKind>,
     /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
     /// it, too.

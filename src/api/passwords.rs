@@ -34,7 +34,8 @@ struct PasswordChange {
 /// A new password, and the code that proves that the number is the user's.
 #[derive(Debug, Object)]
 struct PasswordReset {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     /// A code of the purpose `reset_password`.
     code: Field<SmsCodeKind>,

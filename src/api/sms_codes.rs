@@ -30,7 +30,8 @@ failures! {
 /// Who gets a code, and what for.
 #[derive(Debug, Object)]
 struct SmsCodeRequest {
-    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     purpose: OptionalField<PurposeKind>,
     /// The id under which a picture code was fetched, after `image_code_required`.
@@ -68,7 +69,8 @@ impl SmsCodes {
     async fn send_login_sms_code(
         &self,
         context: &RequestContext,
-        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+        /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+        /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
         /// The id under which a picture code was fetched with `get_image_code`, after `image_code_required`.
         image_code_id: Query<Option<String>>,

@@ -37,7 +37,8 @@ struct UserUpdate {
 /// A new number, and the proofs that both it and the current number are the user's.
 #[derive(Debug, Object)]
 struct MobileChange {
-    /// The new mobile number, 11 digits from 13… to 19…; `+86`, spaces and hyphens are allowed.
+    /// The new mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
+    /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     /// The code of the purpose `change_mobile` that went to the new number.
     code: Field<SmsCodeKind>,

@@ -14,6 +14,15 @@ use crate::model::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each says itself what it means")]
 pub enum ImportError {
+    #[error(
+        "the file is UTF-16, not UTF-8: save it as CSV UTF-8, or convert it with `iconv -f UTF-16 -t UTF-8` (UTF-16LE or \
+         UTF-16BE where it has no byte order mark)"
+    )]
+    Utf16,
+    #[error("the file is an Excel workbook: save it as CSV UTF-8")]
+    Workbook,
+    #[error("{0}s separate the columns, not commas: convert the file with `mlr --csv --ifs {0} --ofs comma cat`")]
+    Separator(&'static str),
     #[error("the first line must name the columns, and {0} must be one of them")]
     NoColumn(&'static str),
     #[error("the first line names {0} twice")]
@@ -32,6 +41,12 @@ pub enum ImportError {
     CreatedAt(&'static str),
 }
 
+/// How databases write that there is nothing. Not in other spellings: Null is a name, too.
+const NONE: [&str; 3] = ["NULL", "null", r"\N"];
+
+/// What separates columns in files that are called CSV all the same, by the names that Miller has for it.
+const SEPARATORS: [(u8, &str); 3] = [(b';', "semicolon"), (b'\t', "tab"), (b'|', "pipe")];
+
 /// Where in a line things are.
 #[derive(Clone, Debug)]
 pub struct Columns {
@@ -45,8 +60,14 @@ pub struct Columns {
 impl Columns {
     /// Reads the first line of a file.
     pub fn from_header(header: &ByteRecord) -> Result<Self, ImportError> {
+        // No CSV file in UTF-8 begins like these.
+        match header.get(0).unwrap_or_default() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..] => return Err(ImportError::Utf16),
+            [b'P', b'K', 3, 4, ..] => return Err(ImportError::Workbook),
+            _ => {}
+        }
         let find = |name: &'static str| {
-            let is_named = |column: &[u8]| column.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+            let is_named = |column: &[u8]| is_column(column, name);
             let mut found = header.iter().enumerate().filter(|(_, column)| is_named(column)).map(|(place, _)| place);
             match (found.next(), found.next()) {
                 (place, None) => Ok(place),
@@ -55,7 +76,7 @@ impl Columns {
         };
         Ok(Self {
             count: header.len(),
-            mobile: find("mobile")?.ok_or(ImportError::NoColumn("mobile"))?,
+            mobile: find("mobile")?.ok_or_else(|| no_column(header, "mobile"))?,
             name: find("name")?,
             password_hash: find("password_hash")?,
             created_at: find("created_at")?,
@@ -70,7 +91,8 @@ impl Columns {
         }
         let text = |column: Option<usize>, name| {
             let field = column.and_then(|column| line.get(column)).unwrap_or_default();
-            std::str::from_utf8(field).map(str::trim).map_err(|_| ImportError::NotUtf8(name))
+            let text = std::str::from_utf8(field).map(str::trim).map_err(|_| ImportError::NotUtf8(name))?;
+            Ok(if NONE.contains(&text) { "" } else { text })
         };
         let mobile = Mobile::parse(text(Some(self.mobile), "mobile")?).ok_or(ImportError::Mobile)?;
         let name = match text(self.name, "name")? {
@@ -90,6 +112,22 @@ impl Columns {
     }
 }
 
+fn is_column(column: &[u8], name: &str) -> bool {
+    column.trim_ascii().eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// Why there is no such column: perhaps it is there, but not between commas.
+fn no_column(header: &ByteRecord, name: &'static str) -> ImportError {
+    let is_between = |separator: u8| {
+        let joined = header.iter().filter(|column| column.contains(&separator));
+        joined
+            .flat_map(|column| column.split(move |byte| *byte == separator || *byte == b'"'))
+            .any(|column| is_column(column, name))
+    };
+    let separator = SEPARATORS.into_iter().find(|(separator, _)| is_between(*separator));
+    separator.map_or(ImportError::NoColumn(name), |(_, separator)| ImportError::Separator(separator))
+}
+
 fn created_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, &'static str> {
     match parse_time(text).ok_or("is not a time such as 2026-01-31T12:00:00Z")? {
         time if time > now => Err("lies in the future"),
@@ -98,13 +136,14 @@ fn created_at(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, &'static 
     }
 }
 
-/// Reads a time as people and databases write it: RFC 3339, with a space for the `T`, without an offset (UTC), or a
-/// date alone (midnight, UTC). To the microsecond, which is what every database keeps.
+/// Reads a time as people and databases write it: RFC 3339 (which allows `t` and `z`), with a space for the `T`, without
+/// an offset (UTC), or a date alone (midnight, UTC). To the microsecond, which is what every database keeps.
 pub fn parse_time(text: &str) -> Option<DateTime<Utc>> {
     // chrono reads as many digits as there are.
     if text.len() > 40 {
         return None;
     }
+    let text = &text.to_ascii_uppercase();
     let with_offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z"];
     let without_offset = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
     let time = with_offset.iter().find_map(|format| DateTime::parse_from_str(text, format).ok());

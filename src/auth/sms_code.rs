@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     hex::hex,
-    model::{mobile::Mobile, origin::Origin, purpose::Purpose},
+    model::{mobile::Mobile, origin::Origin, purpose::Purpose, typed},
     sms::{SmsError, SmsMessage, SmsProvider},
     store::{
         StoreError,
@@ -133,10 +133,11 @@ impl SmsCodes {
         &self.settings
     }
 
-    /// Reads the digits that somebody typed; `None` if they cannot be a code.
-    pub fn parse(&self, digits: &str) -> Option<Code> {
+    /// Reads the code that a user typed or pasted; `None` if it cannot be one.
+    pub fn parse(&self, text: &str) -> Option<Code> {
+        let digits = typed::undecorated(text);
         let shaped = digits.len() == self.settings.length && digits.bytes().all(|byte| byte.is_ascii_digit());
-        shaped.then(|| Code(digits.into()))
+        shaped.then(|| Code(digits.as_ref().into()))
     }
 
     /// How long a mobile waits for its next code.

@@ -3,7 +3,7 @@
 use std::{
     fmt::{self, Display},
     fs::{self, File},
-    io::{self, Read},
+    io,
     path::Path,
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use phonepass::{
     app, auth::import::Columns, clock::Clock, config::Config, model::user::ImportedUser, store::users::UserStore,
 };
 
-use super::{CommandError, print, tell};
+use super::{CommandError, lines::Lines, print, tell};
 
 /// How many users go into the database in one statement.
 const BATCH: usize = 1000;
@@ -45,17 +45,18 @@ pub async fn run(path: &Path, config: &Config) -> Result<(), CommandError> {
     }
     import.flush().await?;
     bar.finish_and_clear();
-    print(format_args!("{import}\n"))
+    print(format_args!("{import}\n"))?;
+    if import.is_useless() { Err(unusable(&"no line could be imported")) } else { Ok(()) }
 }
 
 /// A file, or standard input, and how many bytes it has if that is known.
-fn open(path: &Path) -> io::Result<(Box<dyn Read>, Option<u64>)> {
+fn open(path: &Path) -> io::Result<(Lines, Option<u64>)> {
     if path == Path::new("-") {
-        return Ok((Box::new(io::stdin()), None));
+        return Ok((Lines::of(Box::new(io::stdin()))?, None));
     }
     let file = File::open(path)?;
     let length = file.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len());
-    Ok((Box::new(file), length))
+    Ok((Lines::of(Box::new(file))?, length))
 }
 
 /// Seen on a terminal only.
@@ -72,9 +73,10 @@ fn is_blank(record: &ByteRecord) -> bool {
 }
 
 /// The line on which a record begins. The reader's own answer is where it began to look, blank lines before included.
-fn line_number(reader: &Reader<impl Read>, record: &ByteRecord) -> u64 {
+fn line_number(reader: &Reader<Lines>, record: &ByteRecord) -> u64 {
     let within: usize = record.iter().map(|field| field.iter().filter(|byte| **byte == b'\n').count()).sum();
-    let at_end = u64::from(!reader.is_done());
+    // The reader looks for the end of the file only if no line break ends the record.
+    let at_end = u64::from(!reader.get_ref().ended());
     reader.position().line().saturating_sub(within as u64 + at_end)
 }
 
@@ -91,6 +93,11 @@ struct Import {
 impl Import {
     fn into(users: Arc<dyn UserStore>) -> Self {
         Self { users, clock: Clock::system(), batch: Vec::new(), imported: 0, already_there: 0, refused: 0 }
+    }
+
+    /// Were there lines, and not a good one among them?
+    fn is_useless(&self) -> bool {
+        self.refused > 0 && self.imported + self.already_there == 0
     }
 
     async fn add(&mut self, user: ImportedUser) -> Result<(), CommandError> {

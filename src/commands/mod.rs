@@ -1,6 +1,7 @@
 //! How does a command print, and how does it fail?
 
 mod import;
+mod lines;
 mod list;
 pub mod users;
 

@@ -4,7 +4,9 @@ use std::{fmt, sync::LazyLock};
 
 use regex::Regex;
 
-static PATTERN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^1[3-9]\d{9}$").expect("a valid pattern"));
+use super::typed;
+
+static PATTERN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^1[3-9][0-9]{9}$").expect("a valid pattern"));
 
 /// A mainland China mobile number in its national form: eleven digits, no country code.
 ///
@@ -14,17 +16,14 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^1[3-9]\d{9}$").
 pub struct Mobile(String);
 
 impl Mobile {
-    /// Normalises what people type (spaces, hyphens, a leading `+86`, `86` or `0086`) and checks the rest.
+    /// Normalises what people type and paste (see [`typed::undecorated`]; a leading `+86`, `86` or `0086`) and checks the
+    /// rest.
     ///
     /// Returns `None` for anything that is not a mainland mobile number.
     pub fn parse(input: &str) -> Option<Self> {
-        // Nobody types a number longer than this; the bound keeps junk from being copied.
-        if input.len() > 40 {
-            return None;
-        }
-        let compact: String = input.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-        let national = ["+86", "0086", "86"].iter().find_map(|prefix| compact.strip_prefix(prefix)).unwrap_or(&compact);
-        (national.is_ascii() && PATTERN.is_match(national)).then(|| Self(national.to_owned()))
+        let typed = typed::undecorated(input);
+        let national = ["+86", "0086", "86"].iter().find_map(|prefix| typed.strip_prefix(prefix)).unwrap_or(&typed);
+        PATTERN.is_match(national).then(|| Self(national.to_owned()))
     }
 
     /// The eleven digits.

@@ -4,4 +4,5 @@ pub mod mobile;
 pub mod origin;
 pub mod purpose;
 pub mod session;
+pub mod typed;
 pub mod user;

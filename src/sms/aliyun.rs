@@ -85,11 +85,12 @@ impl Aliyun {
 impl SmsProvider for Aliyun {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError> {
         let (status, Answer { code }) = call(VENDOR, self.request(message)).await?;
-        match code.as_str() {
-            "OK" if status.is_success() => Ok(()),
-            "isv.BUSINESS_LIMIT_CONTROL" => Err(SmsError::Throttled { vendor: VENDOR, code }),
-            _ => Err(SmsError::Refused { vendor: VENDOR, code }),
+        if status.is_success() && code == "OK" {
+            return Ok(());
         }
+        // `isv.DAY_LIMIT_CONTROL` and the like limit the account.
+        let limits_number = code == "isv.BUSINESS_LIMIT_CONTROL";
+        Err(SmsError::said_no(VENDOR, status, code, limits_number))
     }
 }
 

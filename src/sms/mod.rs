@@ -61,12 +61,12 @@ pub enum SmsError {
         /// The vendor's own code or HTTP status.
         code: String,
     },
-    /// The vendor's own frequency limit for this number.
+    /// The vendor's own frequency limit for this number, or HTTP 429.
     #[error("{vendor} limits this number: {code}")]
     Throttled {
         /// Which vendor.
         vendor: &'static str,
-        /// The vendor's own code.
+        /// The vendor's own code or HTTP status.
         code: String,
     },
     /// No answer, or none that makes sense.
@@ -80,6 +80,15 @@ pub enum SmsError {
 }
 
 impl SmsError {
+    /// A no of the vendor: a limit if its code says so or its status is 429, else a refusal.
+    fn said_no(vendor: &'static str, status: StatusCode, code: String, limits_number: bool) -> Self {
+        if limits_number || status == StatusCode::TOO_MANY_REQUESTS {
+            Self::Throttled { vendor, code }
+        } else {
+            Self::Refused { vendor, code }
+        }
+    }
+
     /// A call that brought no answer. Only the root cause is told: the URL may hold a signature or a password.
     fn no_answer(vendor: &'static str, error: reqwest::Error) -> Self {
         let error = error.without_url();
@@ -119,7 +128,10 @@ async fn call<T: DeserializeOwned>(vendor: &'static str, request: RequestBuilder
     }
     let body = response.bytes().await.map_err(no_answer)?;
     // The parser's own words may quote the answer, and the answer may quote the number.
-    let answer = serde_json::from_slice(&body)
-        .map_err(|_| unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())))?;
+    let answer = serde_json::from_slice(&body).map_err(|_| match status {
+        // A gateway's limit: it does not speak the vendor's language.
+        StatusCode::TOO_MANY_REQUESTS => SmsError::said_no(vendor, status, status.as_u16().to_string(), false),
+        _ => unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())),
+    })?;
     Ok((status, answer))
 }

@@ -65,11 +65,6 @@ impl SmsProvider for Twilio {
             Answer::Taken { .. } => status.as_u16().into(),
             Answer::Refused { code } => code,
         };
-        let throttled = status == StatusCode::TOO_MANY_REQUESTS || code == TOO_MANY_REQUESTS;
-        let code = code.to_string();
-        Err(match throttled {
-            true => SmsError::Throttled { vendor: VENDOR, code },
-            false => SmsError::Refused { vendor: VENDOR, code },
-        })
+        Err(SmsError::said_no(VENDOR, status, code.to_string(), code == TOO_MANY_REQUESTS))
     }
 }

@@ -84,7 +84,7 @@ impl SmsProvider for Webhook {
         match status {
             _ if status.is_success() => Ok(()),
             _ if status.is_server_error() => Err(unreachable(format!("HTTP {}", status.as_u16()))),
-            _ => Err(SmsError::Refused { vendor: VENDOR, code: status.as_u16().to_string() }),
+            _ => Err(SmsError::said_no(VENDOR, status, status.as_u16().to_string(), false)),
         }
     }
 }

@@ -17,6 +17,10 @@ use crate::clock::Clock;
 
 const VENDOR: &str = "yuntongxun";
 
+/// The vendor's codes for a number that got too many messages, or the same one too often. Its other limits (160016,
+/// 160017) are those of the channel or of a call.
+const NUMBER_LIMITS: [&str; 8] = ["160015", "160021", "160022", "160038", "160039", "160040", "160041", "160056"];
+
 const CHINA: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("eight hours are less than a day");
 
 /// An account with the vendor and the template it sends.
@@ -77,9 +81,9 @@ impl SmsProvider for Yuntongxun {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError> {
         let (status, Answer { status_code }) = call(VENDOR, self.request(message)).await?;
         if status.is_success() && status_code == "000000" {
-            Ok(())
-        } else {
-            Err(SmsError::Refused { vendor: VENDOR, code: status_code })
+            return Ok(());
         }
+        let limits_number = NUMBER_LIMITS.contains(&status_code.as_str());
+        Err(SmsError::said_no(VENDOR, status, status_code, limits_number))
     }
 }

@@ -31,6 +31,7 @@ use phonepass::{
 };
 use poem::http::{HeaderMap, HeaderValue};
 use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 /// Some files of the corpus are signed with it.
@@ -66,14 +67,21 @@ fn edited(text: &str, edits: &[u8]) -> String {
 /// `data` is what somebody types.
 pub fn mobile(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
-    let compact = text.replace([' ', '-'], "");
-    let expected = ["", "+86", "0086", "86"]
-        .iter()
-        .filter_map(|prefix| compact.strip_prefix(prefix))
-        .find(|number| is_mobile(number) && text.len() <= 40);
     let mobile = Mobile::parse(text);
-    assert_eq!(mobile.as_ref().map(Mobile::as_str), expected);
-    let (Some(mobile), Some(number)) = (mobile, expected) else { return };
+    if text.is_ascii() {
+        let compact = text.replace(|c: char| c.is_whitespace() || "-.()".contains(c), "");
+        let expected = ["", "+86", "0086", "86"]
+            .iter()
+            .filter_map(|prefix| compact.strip_prefix(prefix))
+            .find(|number| is_mobile(number) && text.len() <= 256);
+        assert_eq!(mobile.as_ref().map(Mobile::as_str), expected);
+    }
+    let Some(mobile) = mobile else { return };
+    let number = mobile.as_str();
+    assert!(is_mobile(number));
+    // Whatever is left out, the digits stay.
+    let digits: String = text.nfkc().filter(char::is_ascii_digit).collect();
+    assert!(matches!(digits.strip_suffix(number), Some("" | "86" | "0086")), "{number} of {digits}");
     assert_eq!(Mobile::parse(number).as_ref(), Some(&mobile));
     let masked = format!("{}****{}", &number[..3], &number[7..]);
     assert_eq!(format!("{mobile} {mobile:?}"), format!("{masked} {masked}"));

@@ -28,7 +28,7 @@ const SECRET: &str = "a-secret-of-the-vendor";
 const SIGN_NAME: &str = "阿里云 短信*~+&=/%_-.";
 
 #[derive(Clone, Copy, Debug)]
-enum Vendor {
+pub enum Vendor {
     Aliyun,
     Tencent,
     Twilio,
@@ -69,7 +69,7 @@ impl Vendor {
     }
 
     /// The settings, by flag.
-    fn flags(self, base_url: &str) -> Vec<String> {
+    pub fn flags(self, base_url: &str) -> Vec<String> {
         let settings: &[(&str, &str)] = match self {
             Aliyun => &[
                 ("sms-base-url-aliyun", base_url),
