@@ -19,6 +19,7 @@ mod document;
 mod envelope;
 mod error_code;
 mod failure;
+mod field;
 mod form;
 mod ihome;
 mod image_codes;
@@ -35,10 +36,9 @@ mod sms_codes;
 mod timestamp;
 mod user;
 
-pub use document::Documents;
+pub use document::{Documents, print};
 pub use language::Language;
 pub use metrics::metrics;
-pub use pages::print;
 pub use pipeline::CloseConnection;
 pub use service::Readiness;
 
