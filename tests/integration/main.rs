@@ -12,6 +12,7 @@ mod change_mobile;
 mod cluster;
 mod faults;
 mod fuzz_corpus;
+mod header_bytes;
 mod http;
 mod idempotency;
 mod ihome;
