@@ -14,6 +14,9 @@ use crate::auth::{Auth, access_token::Identity};
 /// The cookie in which the classic families keep the access token.
 pub const SESSION_COOKIE: &str = "phonepass_session";
 
+/// How many sign-in cookies of one request are looked at: each costs a signature.
+const COOKIES: usize = 16;
+
 const ACCESS_TOKEN: &str = "access_token";
 const REFRESH_TOKEN: &str = "refresh_token";
 
@@ -34,23 +37,32 @@ pub struct RefreshToken(pub String);
 pub struct CookieSignIn(pub bool);
 
 /// The token of `Authorization: Bearer …` (RFC 6750, 2.1).
-fn bearer(request: &Request) -> Option<&str> {
-    let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+fn bearer(request: &Request) -> Option<&[u8]> {
+    let value = request.headers().get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at(value.iter().position(|byte| *byte == b' ')?);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
 }
 
-fn cookie(request: &Request) -> Option<&str> {
-    let headers = request.headers().get_all(header::COOKIE);
-    let pairs = headers.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    pairs
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value))
+/// The values of the sign-in cookie. Read as bytes: pages of the same site keep names in cookies of theirs, in whatever
+/// encoding.
+fn cookies(request: &Request) -> impl Iterator<Item = &[u8]> {
+    let headers = request.headers().get_all(header::COOKIE).iter();
+    let pairs = headers.flat_map(|header| header.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| pair.trim_ascii().strip_prefix(SESSION_COOKIE.as_bytes())?.strip_prefix(b"="))
 }
 
-fn verify(request: &Request, token: Option<&str>) -> Result<Identity, Problem> {
+fn verify(request: &Request, token: Option<&[u8]>) -> Result<Identity, Problem> {
     let auth = request.data::<Arc<Auth>>().expect("the pipeline has set the services");
-    let token = token.ok_or(ErrorCode::TokenInvalid)?;
+    let token = token.and_then(|token| str::from_utf8(token).ok()).ok_or(ErrorCode::TokenInvalid)?;
     Ok(auth.sessions.access_tokens.verify(token)?)
+}
+
+/// The first cookie that is valid: a browser sends one for each path and domain it was set with, and not all of them
+/// are of today.
+fn verify_cookies(request: &Request) -> Result<Identity, Problem> {
+    let mut verdicts = cookies(request).take(COOKIES).map(|token| verify(request, Some(token)));
+    let first = verdicts.next().unwrap_or_else(|| verify(request, None));
+    if first.is_ok() { first } else { verdicts.find(Result::is_ok).unwrap_or(first) }
 }
 
 impl SignedIn {
@@ -68,14 +80,14 @@ impl MaybeSignedIn {
 impl ClassicSignedIn {
     fn read(request: &Request) -> Result<Self> {
         let cookies = request.data::<CookieSignIn>().is_some_and(|enabled| enabled.0);
-        let cookie = cookies.then(|| cookie(request)).flatten();
-        Ok(Self(verify(request, bearer(request).or(cookie))?))
+        let token = bearer(request);
+        Ok(Self(if token.is_none() && cookies { verify_cookies(request)? } else { verify(request, token)? }))
     }
 }
 
 impl RefreshToken {
     fn read(request: &Request) -> Result<Self> {
-        match bearer(request) {
+        match bearer(request).and_then(|token| str::from_utf8(token).ok()) {
             Some(token) => Ok(Self(token.to_owned())),
             None => Err(Problem::from(ErrorCode::RefreshTokenInvalid).into()),
         }

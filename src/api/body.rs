@@ -18,7 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Unread {
     /// It is over the limit.
     TooLarge,
-    /// It did not arrive, or not in time: there is nobody to answer.
+    /// It did not arrive in time.
+    Late,
+    /// It broke off: the client hung up.
     Gone,
 }
 
@@ -38,5 +40,5 @@ pub async fn read(body: Body) -> Result<Vec<u8>, Unread> {
         }
         if length > LIMIT { Err(Unread::TooLarge) } else { Ok(bytes) }
     };
-    tokio::time::timeout(TIMEOUT, reading).await.unwrap_or(Err(Unread::Gone))
+    tokio::time::timeout(TIMEOUT, reading).await.unwrap_or(Err(Unread::Late))
 }

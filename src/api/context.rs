@@ -14,7 +14,7 @@ use crate::model::origin::{Origin, Presence};
 /// Names a request, in both directions.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How much of a `User-Agent` is kept; as a header's text it is ASCII.
+/// How many characters of a `User-Agent` are kept.
 const USER_AGENT_LENGTH: usize = 256;
 
 /// Whose envelope an answer wears.
@@ -59,16 +59,19 @@ impl RequestContext {
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
         let headers = request.headers();
-        let text = |name: HeaderName| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let request_id = text(X_REQUEST_ID).filter(sane);
+        // As bytes: one that is not ASCII is no reason to forget the rest of a header. None of them is NUL, which
+        // PostgreSQL could not keep.
+        let bytes = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+        let request_id = bytes(X_REQUEST_ID).and_then(|id| str::from_utf8(id).ok()).filter(sane);
+        let user_agent = bytes(header::USER_AGENT).map(String::from_utf8_lossy);
         let origin = Origin {
             ip: peer_ip.map(|peer| proxies.client_ip(peer, headers)),
-            user_agent: text(header::USER_AGENT).map(|agent| agent[..agent.len().min(USER_AGENT_LENGTH)].to_owned()),
+            user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_LENGTH).collect()),
             request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             presence: Presence::while_held(waiting),
         };
         Self {
-            language: Language::from_header(text(header::ACCEPT_LANGUAGE)),
+            language: Language::from_header(bytes(header::ACCEPT_LANGUAGE)),
             family: Family::of(request.uri().path()),
             peer_ip,
             origin: Arc::new(origin),

@@ -34,7 +34,8 @@ impl Endpoint for DevSms {
             return Err(NotFoundError.into());
         }
         let messages = self.0.recent();
-        let wants_json = request.header(header::ACCEPT).is_some_and(|accept| accept.contains("application/json"));
+        let mut accepted = request.headers().get_all(header::ACCEPT).iter();
+        let wants_json = accepted.any(|accept| String::from_utf8_lossy(accept.as_bytes()).contains("application/json"));
         Ok(if wants_json { as_json(&messages) } else { Html(as_page(&messages)).into_response() })
     }
 }

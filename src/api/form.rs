@@ -1,18 +1,16 @@
 //! How do the fields of a request become values, and how are all wrong ones told at once?
 
-use std::{borrow::Cow, marker::PhantomData};
-
 use futures_util::future::Either;
 use poem::http::HeaderValue;
-use poem_openapi::{
-    registry::{MetaSchema, MetaSchemaRef, Registry},
-    types::{ParseFromJSON, ParseResult, ToJSON, Type},
-};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use super::field::{
+    AvatarUrlKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField, PasswordKind,
+    PurposeKind, SmsCodeKind,
+};
 use super::{
     context::Family,
     error_code::ErrorCode,
@@ -26,128 +24,6 @@ use crate::{
     },
     model::{mobile::Mobile, purpose::Purpose, typed, user::parse_name},
 };
-
-/// What the document says about a kind of field.
-pub trait Kind: Send + Sync + 'static {
-    /// Its schema, or the name of it.
-    fn schema_ref() -> MetaSchemaRef;
-
-    /// Registers the schema if it has a name.
-    fn register(_registry: &mut Registry) {}
-}
-
-/// A field as it came: checked only when the handler asks for its value, so that one answer lists all wrong fields.
-#[derive(Debug)]
-pub struct Field<K, const REQUIRED: bool = true>(Option<Value>, PhantomData<K>);
-
-/// A field that may be left out.
-pub type OptionalField<K> = Field<K, false>;
-
-impl<K, const REQUIRED: bool> Field<K, REQUIRED> {
-    /// A value from outside the body.
-    pub fn from_text(text: Option<String>) -> Self {
-        Self(text.map(Value::String), PhantomData)
-    }
-}
-
-impl<K: Kind, const REQUIRED: bool> Type for Field<K, REQUIRED> {
-    const IS_REQUIRED: bool = REQUIRED;
-
-    type RawValueType = Self;
-    type RawElementValueType = Self;
-
-    fn name() -> Cow<'static, str> {
-        "string".into()
-    }
-
-    fn schema_ref() -> MetaSchemaRef {
-        K::schema_ref()
-    }
-
-    fn register(registry: &mut Registry) {
-        K::register(registry);
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::once(self))
-    }
-}
-
-impl<K: Kind, const REQUIRED: bool> ParseFromJSON for Field<K, REQUIRED> {
-    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        Ok(Self(value.filter(|value| !value.is_null()), PhantomData))
-    }
-}
-
-impl<K: Kind, const REQUIRED: bool> ToJSON for Field<K, REQUIRED> {
-    fn to_json(&self) -> Option<Value> {
-        self.0.clone()
-    }
-}
-
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident { $($setting:ident: $value:expr),* $(,)? })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Debug)]
-            pub struct $name;
-
-            impl Kind for $name {
-                fn schema_ref() -> MetaSchemaRef {
-                    MetaSchemaRef::Inline(Box::new(MetaSchema { $($setting: $value,)* ..MetaSchema::new("string") }))
-                }
-            }
-        )*
-    };
-}
-
-kinds! {
-    /// A mobile number.
-    MobileKind { example: Some("13800138000".into()) }
-    /// An SMS code.
-    SmsCodeKind { example: Some("123456".into()), min_length: Some(4), max_length: Some(8) }
-    /// A password.
-    PasswordKind { example: Some("correct horse battery".into()), format: Some("password"), max_length: Some(128) }
-    /// The id of a picture code.
-    ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
-    /// The text of a picture code.
-    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(8) }
-    /// A name.
-    NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
-    /// The URL of a picture.
-    AvatarUrlKind { example: Some("https://cdn.example.com/a.png".into()), format: Some("uri"), max_length: Some(512) }
-}
-
-/// The purpose of an SMS code.
-#[derive(Debug)]
-pub struct PurposeKind;
-
-impl PurposeKind {
-    const NAME: &str = "SmsCodePurpose";
-}
-
-impl Kind for PurposeKind {
-    fn schema_ref() -> MetaSchemaRef {
-        MetaSchemaRef::Reference(Self::NAME.to_owned())
-    }
-
-    fn register(registry: &mut Registry) {
-        registry.create_schema::<Self, _>(Self::NAME.to_owned(), |_| MetaSchema {
-            description: Some(
-                "What an SMS code is for; `login` unless a request says otherwise. `login` signs in or registers, \
-                 `reset_password` sets a password, `change_mobile` moves an account to another number, \
-                 `delete_account` deletes it; the last two need an access token. A code is worth nothing for any other \
-                 purpose.",
-            ),
-            enum_items: Purpose::ALL.map(|purpose| purpose.as_str().into()).into(),
-            ..MetaSchema::new("string")
-        });
-    }
-}
 
 /// Reads the fields of one request and collects what is wrong with them.
 pub struct Form {
@@ -164,7 +40,7 @@ impl Form {
 
     /// A mobile number.
     pub fn mobile<const R: bool>(&mut self, name: &'static str, field: Field<MobileKind, R>) -> Option<Mobile> {
-        let text = self.number_or_text(name, field.0, 0)?;
+        let text = self.number_or_text(name, field.given(), 0)?;
         let mobile = Mobile::parse(&text);
         if mobile.is_none() {
             self.mobile_malformed = true;
@@ -181,7 +57,7 @@ impl Form {
         codes: &SmsCodes,
     ) -> Option<Code> {
         let length = codes.settings().length;
-        let text = self.number_or_text(name, field.0, length)?;
+        let text = self.number_or_text(name, field.given(), length)?;
         let code = codes.parse(&text);
         if code.is_none() {
             self.refuse(name, Text::new(format!("必须是 {length} 位数字"), format!("must be {length} digits")));
@@ -195,7 +71,7 @@ impl Form {
         name: &'static str,
         field: Field<PasswordKind, R>,
     ) -> Option<SecretString> {
-        self.text(name, field.0).map(SecretString::from)
+        self.text(name, field.given()).map(SecretString::from)
     }
 
     /// The answer to a picture; both parts or an error.
@@ -206,8 +82,8 @@ impl Form {
         text_name: &'static str,
         text: Field<ImageCodeKind, S>,
     ) -> Option<PictureAnswer> {
-        let id = self.number_or_text(id_name, id.0, 0).and_then(|id| self.image_code_id(id_name, &id));
-        let text = self.number_or_text(text_name, text.0, 4);
+        let id = self.number_or_text(id_name, id.given(), 0).and_then(|id| self.image_code_id(id_name, &id));
+        let text = self.number_or_text(text_name, text.given(), 4);
         Some(PictureAnswer { id: id?, text: typed::undecorated(&text?).into_owned() })
     }
 
@@ -218,7 +94,7 @@ impl Form {
         id: OptionalField<ImageCodeIdKind>,
         text: OptionalField<ImageCodeKind>,
     ) -> Option<PictureAnswer> {
-        if policy == ImageCodePolicy::Never || (id.0.is_none() && text.0.is_none()) {
+        if policy == ImageCodePolicy::Never || (id.is_blank() && text.is_blank()) {
             return None;
         }
         self.picture("image_code_id", id, "image_code", text)
@@ -238,16 +114,22 @@ impl Form {
 
     /// A name, without the blanks around it.
     pub fn name(&mut self, name: &'static str, field: OptionalField<NameKind>) -> Option<String> {
-        let parsed = parse_name(&self.text(name, Some(field.0?))?);
+        let parsed = parse_name(&self.text(name, Some(field.given()?))?);
         if parsed.is_none() {
             self.refuse(name, Text::new("必须是 1 到 32 个字符", "must have 1 to 32 characters"));
         }
         parsed
     }
 
-    /// The https URL of a picture.
-    pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<String> {
-        let text = self.text(name, Some(field.0?))?;
+    /// The https URL of a picture; `Some(None)` for none, where the field is there and blank.
+    pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<Option<String>> {
+        if field.is_left_out() {
+            return None;
+        }
+        if field.is_blank() {
+            return Some(None);
+        }
+        let text = self.text(name, field.given())?;
         // The parser forgives blanks and line breaks, which whoever shows the picture may not.
         let plain = text.starts_with("https://") && !text.contains(|c: char| c.is_whitespace() || c.is_control());
         let fits = plain && text.chars().count() <= 512 && Url::parse(&text).is_ok_and(|url| url.has_host());
@@ -255,12 +137,12 @@ impl Form {
             let message = "must be an https URL of at most 512 characters";
             self.refuse(name, Text::new("必须是不超过 512 个字符的 https 网址", message));
         }
-        fits.then_some(text)
+        fits.then_some(Some(text))
     }
 
     /// A client's name for what it does, to do it once.
     pub fn idempotency_key(&mut self, name: &'static str, value: Option<&HeaderValue>) -> Option<Uuid> {
-        let key = value?.to_str().ok().and_then(|text| Uuid::try_parse(text).ok());
+        let key = Uuid::try_parse_ascii(value?.as_bytes()).ok();
         if key.is_none() {
             self.refuse(name, Text::new("必须是 UUID", "must be a UUID"));
         }
@@ -273,7 +155,7 @@ impl Form {
         (name, first): (&'static str, OptionalField<A>),
         (other_name, other): (&'static str, OptionalField<B>),
     ) -> Option<Either<OptionalField<A>, OptionalField<B>>> {
-        match (first.0.is_some(), other.0.is_some()) {
+        match (first.is_given(), other.is_given()) {
             (true, false) => return Some(Either::Left(first)),
             (false, true) => return Some(Either::Right(other)),
             _ => {}
@@ -287,7 +169,7 @@ impl Form {
 
     /// The purpose of a code; signing in unless the field says otherwise.
     pub fn purpose(&mut self, name: &'static str, field: OptionalField<PurposeKind>) -> Option<Purpose> {
-        let Some(value) = field.0 else { return Some(Purpose::Login) };
+        let Some(value) = field.given().filter(|value| value != "") else { return Some(Purpose::Login) };
         let purpose = value.as_str().and_then(Purpose::parse);
         if purpose.is_none() {
             let names = Purpose::ALL.map(Purpose::as_str).join(", ");
@@ -303,7 +185,7 @@ impl Form {
         field: OptionalField<PasswordKind>,
         password: Option<&SecretString>,
     ) {
-        if field.0.is_none() {
+        if field.is_blank() {
             return;
         }
         let repeated = self.password(name, field);

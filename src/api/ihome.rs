@@ -17,7 +17,7 @@ use super::{
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
     form::{Field, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
-    image_codes::{Picture, picture},
+    image_codes::{ClassicPicture, classic_picture},
     problem::Problem,
 };
 use crate::{auth::access_token::Identity, model::user::User};
@@ -34,7 +34,8 @@ struct IhomeRegistration {
     /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
     /// it, too.
     password: Field<PasswordKind>,
-    /// The password again; must be equal if it is sent. `passwd2` stands for it, too.
+    /// The password again; must be equal if it is sent. `null` or empty is as if left out. `passwd2` stands for it,
+    /// too.
     password2: OptionalField<PasswordKind>,
 }
 
@@ -76,8 +77,8 @@ impl Ihome {
         context: &RequestContext,
         /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`; a UUID or a time serves well.
         id: Path<String>,
-    ) -> Result<Picture> {
-        Ok(picture(&self.0.auth, context, "id", &id.0).await?)
+    ) -> Result<ClassicPicture> {
+        Ok(classic_picture(&self.0.auth, context, "id", &id.0).await?)
     }
 
     /// Get a picture code (other path)
@@ -89,8 +90,8 @@ impl Ihome {
         context: &RequestContext,
         /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`; a UUID or a time serves well.
         id: Path<String>,
-    ) -> Result<Picture> {
-        Ok(picture(&self.0.auth, context, "id", &id.0).await?)
+    ) -> Result<ClassicPicture> {
+        Ok(classic_picture(&self.0.auth, context, "id", &id.0).await?)
     }
 
     /// Send an SMS code for registering

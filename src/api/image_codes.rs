@@ -1,12 +1,19 @@
 //! Picture codes: `/app/v1_0/image_codes`, and the picture for every family.
 
-use poem::Result;
-use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Binary};
+use poem::{IntoResponse, Response, Result};
+use poem_openapi::{
+    ApiResponse, OpenApi,
+    param::Path,
+    payload::{Binary, Json, Payload},
+    registry::{MetaMediaType, MetaResponses, Registry},
+    types::Type,
+};
 
 use super::{
     Section,
     context::RequestContext,
-    failure::{Failure, failures},
+    envelope::ClassicOutcome,
+    failure::{Failure, codes, failures, named},
     form::Form,
     problem::Problem,
 };
@@ -24,8 +31,44 @@ pub enum Picture {
     Ok(Binary<Vec<u8>>),
 }
 
+/// A picture of the classic families, whose refusals are a 200 as well, of another media type.
+pub struct ClassicPicture(Picture);
+
+impl IntoResponse for ClassicPicture {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+impl ApiResponse for ClassicPicture {
+    fn meta() -> MetaResponses {
+        let mut meta = Picture::meta();
+        for response in &mut meta.responses {
+            response.description = named(codes::<GetImageCode>());
+            let content_type = Json::<ClassicOutcome>::CONTENT_TYPE;
+            response.content.push(MetaMediaType { content_type, schema: ClassicOutcome::schema_ref() });
+        }
+        meta
+    }
+
+    fn register(registry: &mut Registry) {
+        Picture::register(registry);
+        ClassicOutcome::register(registry);
+    }
+}
+
+/// Draws a picture for a page of the classic families.
+pub async fn classic_picture(
+    auth: &Auth,
+    context: &RequestContext,
+    name: &'static str,
+    id: &str,
+) -> Result<ClassicPicture, Problem> {
+    picture(auth, context, name, id).await.map(ClassicPicture)
+}
+
 /// Draws a picture under the client's id.
-pub async fn picture(auth: &Auth, context: &RequestContext, name: &'static str, id: &str) -> Result<Picture, Problem> {
+async fn picture(auth: &Auth, context: &RequestContext, name: &'static str, id: &str) -> Result<Picture, Problem> {
     let mut form = Form::new(context.family);
     let Some(id) = form.image_code_id(name, id) else { return Err(form.problem()) };
     Ok(Picture::Ok(Binary(auth.image_codes.create(&id).await?)))

@@ -13,10 +13,10 @@ pub enum Language {
 
 impl Language {
     /// Reads `Accept-Language`: English if it is the first choice.
-    pub fn from_header(accept_language: Option<&str>) -> Self {
+    pub fn from_header(accept_language: Option<&[u8]>) -> Self {
         let english = accept_language
-            .and_then(|header| header.trim_start().get(..2))
-            .is_some_and(|start| start.eq_ignore_ascii_case("en"));
+            .and_then(|header| header.trim_ascii_start().get(..2))
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"en"));
         if english { Self::En } else { Self::Zh }
     }
 

@@ -6,7 +6,6 @@ use poem::{Endpoint, Response, Route, get};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, Tags};
 
 mod aliases;
-mod allowed_methods;
 mod authorizations;
 mod bearer;
 mod body;
@@ -19,27 +18,29 @@ mod document;
 mod envelope;
 mod error_code;
 mod failure;
+mod field;
 mod form;
 mod ihome;
 mod image_codes;
 mod language;
 mod metrics;
+mod operations;
 mod pages;
 mod passport;
 mod passwords;
 mod pipeline;
 mod problem;
+mod record;
 mod service;
 mod sessions;
 mod sms_codes;
 mod timestamp;
 mod user;
 
-pub use document::Documents;
+pub use document::{Documents, print};
 pub use language::Language;
 pub use metrics::metrics;
-pub use pages::print;
-pub use pipeline::CloseConnection;
+pub use record::CloseConnection;
 pub use service::Readiness;
 
 use crate::{
@@ -118,12 +119,12 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         service::Service { auth: auth.clone(), readiness, keys, public_url: public_url.clone() },
         pages::Home::new(outbox.is_some()),
     );
+    let operations = operations::Operations::of(&sections);
     let service = OpenApiService::new(sections, "Phonepass", env!("CARGO_PKG_VERSION"))
         .contact(ContactObject::new().name("Phonepass").url(public_url.clone()))
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
         .server(public_url);
     let raw = service.spec();
-    let allowed_methods = allowed_methods::AllowedMethods::new(&raw);
     let documents = Arc::new(Documents::new(raw, Section::ALL.map(|section| section.name()).into()));
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
@@ -136,7 +137,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         proxies: client_ip::TrustedProxies(config.trusted_proxies.clone()),
         cors: cors::Cors(config.cors_origins.clone()),
         cookie_sign_in: bearer::CookieSignIn(cookie),
-        allowed_methods,
+        operations,
     };
     (pipeline, documents)
 }

@@ -7,7 +7,10 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result, Route, endpoint::m
 use poem_openapi::{OpenApi, payload::Html};
 use serde_json::Value;
 
-use super::{document::Documents, language::Language};
+use super::{
+    document::{Documents, print, print_yaml},
+    language::Language,
+};
 
 /// The way in. It is an operation, though none of the document: beside the operations a route `/` would not be found.
 pub struct Home(String);
@@ -38,15 +41,6 @@ pub fn add_to(routes: Route, documents: &Arc<Documents>, swagger_ui: &str) -> Ro
         .at("/docs", get(make_sync(move |_| docs.clone().with_content_type("text/html; charset=utf-8"))))
         .at("/openapi.json", get(Document::new(documents, "application/json", print)))
         .at("/openapi.yaml", get(Document::new(documents, "application/yaml", print_yaml)))
-}
-
-/// The document as it is written to a file.
-pub fn print(document: &Value) -> String {
-    serde_json::to_string_pretty(document).expect("JSON can be written") + "\n"
-}
-
-fn print_yaml(document: &Value) -> String {
-    serde_yaml_ng::to_string(document).expect("JSON is YAML")
 }
 
 /// The document; in Chinese with `?lang=zh`.

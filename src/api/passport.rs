@@ -15,7 +15,7 @@ use super::{
     context::RequestContext,
     envelope::ClassicOutcome,
     form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
-    image_codes::{Picture, picture},
+    image_codes::{ClassicPicture, classic_picture},
 };
 
 /// Who gets a code, and what the picture says.
@@ -62,10 +62,10 @@ impl Passport {
         /// `image_code_id` stand for it, too.
         code_id: Query<Option<String>>,
         mut aliases: web::Query<HashMap<String, String>>,
-    ) -> Result<Picture> {
+    ) -> Result<ClassicPicture> {
         let alias = ["cur_id", "imageCodeId", "image_code_id"].into_iter().find_map(|name| aliases.remove(name));
         let id = code_id.0.or(alias).unwrap_or_default();
-        Ok(picture(&self.0.auth, context, "code_id", &id).await?)
+        Ok(classic_picture(&self.0.auth, context, "code_id", &id).await?)
     }
 
     /// Send an SMS code for registering

@@ -25,9 +25,9 @@ failures! {
 struct PasswordChange {
     /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
-    /// The current password, exactly as it was chosen.
+    /// The current password, exactly as it was chosen; `null` is as if left out.
     old_password: OptionalField<PasswordKind>,
-    /// A code of the purpose `reset_password`; the only way while no password is set.
+    /// A code of the purpose `reset_password`; the only way while no password is set. `null` is as if left out.
     code: OptionalField<SmsCodeKind>,
 }
 

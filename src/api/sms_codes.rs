@@ -34,9 +34,10 @@ struct SmsCodeRequest {
     /// dots, brackets and full-width digits are allowed.
     mobile: Field<MobileKind>,
     purpose: OptionalField<PurposeKind>,
-    /// The id under which a picture code was fetched, after `image_code_required`.
+    /// The id under which a picture code was fetched, after `image_code_required`; `null` or empty is as if left out.
     image_code_id: OptionalField<ImageCodeIdKind>,
-    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
+    /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. `null` or
+    /// empty is as if left out.
     image_code: OptionalField<ImageCodeKind>,
 }
 
@@ -72,9 +73,11 @@ impl SmsCodes {
         /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
         /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
-        /// The id under which a picture code was fetched with `get_image_code`, after `image_code_required`.
+        /// The id under which a picture code was fetched with `get_image_code`, after `image_code_required`; empty is as
+        /// if left out.
         image_code_id: Query<Option<String>>,
-        /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
+        /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. Empty
+        /// is as if left out.
         image_code: Query<Option<String>>,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);

@@ -28,9 +28,9 @@ failures! {
 /// What to change; what is left out stays.
 #[derive(Debug, Object)]
 struct UserUpdate {
-    /// 1 to 32 characters, without the blanks around them.
+    /// 1 to 32 characters, without the blanks around them; `null` is as if left out.
     name: OptionalField<NameKind>,
-    /// An https URL of at most 512 characters.
+    /// An https URL of at most 512 characters; `null` or an empty text removes the picture.
     avatar_url: OptionalField<AvatarUrlKind>,
 }
 
@@ -122,7 +122,8 @@ impl CurrentUser {
 
     /// Change the name or the picture
     ///
-    /// Call it when the user edits their profile. What is left out stays as it is.
+    /// Call it when the user edits their profile. What is left out stays as it is; `null` or an empty `avatar_url` removes
+    /// the picture.
     #[oai(path = "/user", method = "patch", operation_id = "update_current_user")]
     async fn update_current_user(
         &self,

@@ -49,15 +49,16 @@ pub enum Proof {
 }
 
 impl Account {
-    /// Changes the name or the picture; what is not given stays.
+    /// Changes the name or the picture; what is not given stays, and `Some(None)` removes the picture.
     pub async fn update_profile(
         &self,
         identity: Identity,
         name: Option<String>,
-        avatar_url: Option<String>,
+        avatar_url: Option<Option<String>>,
     ) -> Result<User, Error> {
         let now = self.sessions.clock.now();
-        let user = self.users.update_profile(identity.user_id, name.as_deref(), avatar_url.as_deref(), now).await?;
+        let avatar_url = avatar_url.as_ref().map(Option::as_deref);
+        let user = self.users.update_profile(identity.user_id, name.as_deref(), avatar_url, now).await?;
         user.ok_or(Error::SessionRevoked)
     }
 

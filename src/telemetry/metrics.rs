@@ -78,7 +78,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS: Counter "phonepass_http_requests_total" ["operation", "status", "code"] Count,
-        "Requests answered.";
+        "Requests, answered or not.";
     REQUEST_SECONDS: Histogram "phonepass_http_request_duration_seconds" ["operation"] Seconds,
         "Time from the head of a request to its answer.";
     REQUESTS_IN_FLIGHT: Gauge "phonepass_http_requests_in_flight" [] Count,

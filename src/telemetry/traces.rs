@@ -84,9 +84,9 @@ impl Span {
         }
     }
 
-    /// The request is answered.
-    pub fn answered(self, method: &str, operation: &'static str, status: u16, code: &'static str) {
-        let Some(context) = self.0 else { return };
+    /// The request is over, answered or not.
+    pub fn answered(&self, method: &str, operation: &'static str, status: u16, code: &'static str) {
+        let Some(context) = &self.0 else { return };
         let span = context.span();
         span.update_name(format!("{method} {operation}"));
         span.set_attributes([

@@ -31,13 +31,13 @@ struct Sample {
 }
 
 /// What a scrape found.
-struct Scrape {
+pub struct Scrape {
     text: String,
     samples: Vec<Sample>,
 }
 
 impl Scrape {
-    async fn of(address: &str) -> Self {
+    pub async fn of(address: &str) -> Self {
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         let answer = Answer::to(client.get(format!("http://{address}/metrics"))).await;
         assert_eq!(answer.status, 200);
@@ -48,7 +48,7 @@ impl Scrape {
     }
 
     /// The sum of the series with these labels.
-    fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let fits = |sample: &&Sample| {
             sample.name == name && labels.iter().all(|(label, value)| sample.labels.get(*label).unwrap() == value)
         };
@@ -69,7 +69,7 @@ fn repository(path: &str) -> String {
 }
 
 /// A service with metrics, and where they are.
-async fn serve(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> (Process, String) {
+pub async fn serve(folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> (Process, String) {
     let address = format!("127.0.0.1:{}", free_port());
     let mut all = vec![("METRICS_ADDR", address.as_str()), ("SHUTDOWN_DELAY", "0")];
     all.extend(environment);

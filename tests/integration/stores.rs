@@ -512,7 +512,7 @@ on_every_backend! {
         let now = Clock::system().now();
         let session = new_session(now);
         let user = users.sign_in(&new_user(MOBILE), &session).await.unwrap();
-        users.update_profile(user.id, Some("somebody"), Some("https://example.com/a.png"), now).await.unwrap();
+        users.update_profile(user.id, Some("somebody"), Some(Some("https://example.com/a.png")), now).await.unwrap();
         users.set_password(user.id, "a hash", Some(session.id), now).await.unwrap();
         assert_eq!(users.delete_user(user.id, now).await.unwrap(), [session.id]);
         assert!(users.user(user.id).await.unwrap().is_none());

@@ -33,12 +33,12 @@ const CALLER: &str = "b7ad6b7169203331";
 
 /// Takes spans, as OTLP over HTTP.
 #[derive(Clone, Default)]
-struct Collector {
+pub struct Collector {
     exports: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
 }
 
 impl Collector {
-    async fn listen() -> (Self, String) {
+    pub async fn listen() -> (Self, String) {
         let collector = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -46,7 +46,7 @@ impl Collector {
         (collector, url)
     }
 
-    fn spans(&self) -> Vec<Span> {
+    pub fn spans(&self) -> Vec<Span> {
         let exports = self.exports.lock().unwrap();
         let resources = exports.iter().flat_map(|export| &export.resource_spans);
         resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
@@ -70,7 +70,7 @@ impl Endpoint for Collector {
     }
 }
 
-fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
+pub fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     Some(match found.value.as_ref()?.value.as_ref()? {
         any_value::Value::StringValue(text) => text.clone(),

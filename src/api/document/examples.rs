@@ -47,11 +47,12 @@ impl Examples {
             body["content"]["application/json"]["examples"] = self.requests[&id].clone();
         }
         for (_, response) in responses(operation) {
+            let picture = response["content"].get("image/jpeg").is_some();
             let Some(media_type) = response.pointer_mut("/content/application~1json") else { continue };
             let Some(example) = named(&media_type["schema"]).and_then(|name| self.schemas.get(name)) else { continue };
             match media_type.get_mut("examples") {
-                // A classic answer is success and refusal under one status.
-                Some(examples) if example["errno"] == 0 => {
+                // A classic answer is success and refusal under one status; only a picture is no JSON on success.
+                Some(examples) if example["errno"] == 0 && !picture => {
                     examples["0"] = json!({ "summary": example["errmsg"], "value": example });
                 }
                 Some(_) => {}

@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 use super::{context::Family, error_code::ErrorCode, language::Language};
 
 mod examples;
+mod print;
 mod translation;
 
 use examples::Examples;
+pub use print::{print, print_yaml};
 
 /// The largest body that is read, refused before any handler sees the request.
 const TOO_LARGE: ErrorCode = ErrorCode::BodyTooLarge;
@@ -149,11 +151,16 @@ fn tell_refusals(path: &str, status: &str, response: &mut Value, language: Langu
         lines.push(line);
         shown.insert(name, json!({ "summary": message, "value": examples::of_refusal(code, family, language) }));
     }
-    let success = status
-        .starts_with('2')
-        .then(|| language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n"));
-    response["description"] = json!(success.unwrap_or_default().to_owned() + &lines.join("\n"));
-    for (_, media_type) in response["content"].as_object_mut().into_iter().flatten() {
-        media_type["examples"] = Value::Object(shown.clone());
-    }
+    let picture = response["content"].get("image/jpeg").is_some();
+    let success = match (status.starts_with('2'), picture) {
+        (false, _) => "",
+        (true, false) => language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n"),
+        (true, true) => language.choose(
+            "成功时是 160×60 像素的 JPEG 图片；用同一个 id 再次获取会替换它。否则是 `application/json`，`errno` 为：\n\n",
+            "On success the picture, a JPEG of 160 by 60 pixels; asking again under the same id replaces it. Else \
+             `application/json`, with an `errno`:\n\n",
+        ),
+    };
+    response["description"] = json!(success.to_owned() + &lines.join("\n"));
+    response["content"]["application/json"]["examples"] = Value::Object(shown);
 }

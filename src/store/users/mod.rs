@@ -107,12 +107,13 @@ pub trait Accounts: Send + Sync {
     /// The user with this mobile.
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError>;
 
-    /// Changes what is given, and returns the user as they are then; `None` for a user who may not sign in.
+    /// Changes what is given (`Some(None)` removes the picture), and returns the user as they are then; `None` for a
+    /// user who may not sign in.
     async fn update_profile(
         &self,
         id: Uuid,
         name: Option<&str>,
-        avatar_url: Option<&str>,
+        avatar_url: Option<Option<&str>>,
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError>;
 

@@ -31,16 +31,17 @@ impl Accounts for Postgres {
         &self,
         id: Uuid,
         name: Option<&str>,
-        avatar_url: Option<&str>,
+        avatar_url: Option<Option<&str>>,
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let query = sqlx::query(
-                "UPDATE users SET name = coalesce($2, name), avatar_url = coalesce($3, avatar_url), updated_at = $4
+                "UPDATE users
+                 SET name = coalesce($2, name), avatar_url = CASE WHEN $3 THEN $4 ELSE avatar_url END, updated_at = $5
                  WHERE id = $1 AND status = 'active'
                  RETURNING *",
             );
-            let query = query.bind(id).bind(name).bind(avatar_url).bind(now);
+            let query = query.bind(id).bind(name).bind(avatar_url.is_some()).bind(avatar_url.flatten()).bind(now);
             query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
         })
         .await

@@ -1,0 +1,159 @@
+//! What can a field of a request be, and what does the document say about it?
+
+use std::{borrow::Cow, marker::PhantomData};
+
+use poem_openapi::{
+    registry::{MetaSchema, MetaSchemaRef, Registry},
+    types::{ParseFromJSON, ParseResult, ToJSON, Type},
+};
+use serde_json::Value;
+
+use crate::model::purpose::Purpose;
+
+/// What the document says about a kind of field.
+pub trait Kind: Send + Sync + 'static {
+    /// Its schema, or the name of it.
+    fn schema_ref() -> MetaSchemaRef;
+
+    /// Registers the schema if it has a name.
+    fn register(_registry: &mut Registry) {}
+}
+
+/// A field as it came: checked only when the handler asks for its value, so that one answer lists all wrong fields.
+#[derive(Debug)]
+pub struct Field<K, const REQUIRED: bool = true>(Option<Value>, PhantomData<K>);
+
+/// A field that may be left out.
+pub type OptionalField<K> = Field<K, false>;
+
+impl<K, const REQUIRED: bool> Field<K, REQUIRED> {
+    /// A value from outside the body.
+    pub fn from_text(text: Option<String>) -> Self {
+        Self(text.map(Value::String), PhantomData)
+    }
+
+    /// The value; `null` is none.
+    pub fn given(self) -> Option<Value> {
+        self.0.filter(|value| !value.is_null())
+    }
+
+    /// Is there a value?
+    pub fn is_given(&self) -> bool {
+        self.0.as_ref().is_some_and(|value| !value.is_null())
+    }
+
+    /// Is there nothing in it: no value, or an empty text, as forms send what was not filled in?
+    pub fn is_blank(&self) -> bool {
+        self.0.as_ref().is_none_or(|value| value.is_null() || value == "")
+    }
+
+    /// Is it not there at all, not even as `null`?
+    pub fn is_left_out(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl<K: Kind, const REQUIRED: bool> Type for Field<K, REQUIRED> {
+    const IS_REQUIRED: bool = REQUIRED;
+
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "string".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        match K::schema_ref() {
+            MetaSchemaRef::Inline(schema) if !REQUIRED => {
+                MetaSchemaRef::Inline(Box::new(MetaSchema { nullable: true, ..*schema }))
+            }
+            // A reference that may be null would become `allOf`, which generators drop: the schema itself says so.
+            schema => schema,
+        }
+    }
+
+    fn register(registry: &mut Registry) {
+        K::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl<K: Kind, const REQUIRED: bool> ParseFromJSON for Field<K, REQUIRED> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        Ok(Self(value, PhantomData))
+    }
+}
+
+impl<K: Kind, const REQUIRED: bool> ToJSON for Field<K, REQUIRED> {
+    fn to_json(&self) -> Option<Value> {
+        self.0.clone()
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident { $($setting:ident: $value:expr),* $(,)? })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub struct $name;
+
+            impl Kind for $name {
+                fn schema_ref() -> MetaSchemaRef {
+                    MetaSchemaRef::Inline(Box::new(MetaSchema { $($setting: $value,)* ..MetaSchema::new("string") }))
+                }
+            }
+        )*
+    };
+}
+
+kinds! {
+    /// A mobile number.
+    MobileKind { example: Some("13800138000".into()) }
+    /// An SMS code.
+    SmsCodeKind { example: Some("123456".into()), min_length: Some(4), max_length: Some(8) }
+    /// A password.
+    PasswordKind { example: Some("correct horse battery".into()), format: Some("password"), max_length: Some(128) }
+    /// The id of a picture code.
+    ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
+    /// The text of a picture code.
+    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(8) }
+    /// A name.
+    NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
+    /// The URL of a picture.
+    AvatarUrlKind { example: Some("https://cdn.example.com/a.png".into()), format: Some("uri"), max_length: Some(512) }
+}
+
+/// The purpose of an SMS code.
+#[derive(Debug)]
+pub struct PurposeKind;
+
+impl PurposeKind {
+    const NAME: &str = "SmsCodePurpose";
+}
+
+impl Kind for PurposeKind {
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::NAME.to_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(Self::NAME.to_owned(), |_| MetaSchema {
+            description: Some(
+                "What an SMS code is for; `login` unless a request says otherwise, with `null` and an empty text, too. \
+                 `login` signs in or registers, `reset_password` sets a password, `change_mobile` moves an account to \
+                 another number, `delete_account` deletes it; the last two need an access token. A code is worth \
+                 nothing for any other purpose.",
+            ),
+            enum_items: Purpose::ALL.map(|purpose| purpose.as_str().into()).into(),
+            ..MetaSchema::new("string")
+        });
+    }
+}
