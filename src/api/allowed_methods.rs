@@ -1,9 +1,15 @@
 //! Which methods does a path take? For the header `Allow` of a 405 (RFC 9110, 15.5.6).
 
+use poem::http::Method;
 use serde_json::Value;
 
+use super::aliases;
+
+/// In the order of the header.
+const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
 /// Paths with their methods, from the OpenAPI document.
-pub struct AllowedMethods(Vec<(Vec<String>, String)>);
+pub struct AllowedMethods(Vec<(Vec<String>, Vec<String>)>);
 
 impl AllowedMethods {
     /// Reads the document as the framework writes it.
@@ -16,19 +22,27 @@ impl AllowedMethods {
             if methods.iter().any(|method| method == "GET") {
                 methods.push("HEAD".to_owned());
             }
-            (segments(path).map(str::to_owned).collect(), methods.join(", "))
+            (segments(path).map(str::to_owned).collect(), methods)
         });
         Self(listed.collect())
     }
 
-    /// The methods of a path. Pages outside the document are there to be read.
+    /// The methods of a path, and those for which it is an alias. Pages outside the document are there to be read.
     pub fn of(&self, path: &str) -> String {
+        let takes = |method: &Method| {
+            let path = aliases::canonical(method, path);
+            self.listed(&path).is_some_and(|methods| methods.iter().any(|listed| listed == method.as_str()))
+        };
+        let allowed: Vec<_> = METHODS.iter().filter(|method| takes(method)).map(Method::as_str).collect();
+        if allowed.is_empty() { "GET, HEAD".to_owned() } else { allowed.join(", ") }
+    }
+
+    fn listed(&self, path: &str) -> Option<&[String]> {
         let fits = |template: &[String]| {
             template.len() == segments(path).count()
                 && template.iter().zip(segments(path)).all(|(part, segment)| part.starts_with('{') || part == segment)
         };
-        let found = self.0.iter().find(|(template, _)| fits(template));
-        found.map_or("GET, HEAD", |(_, methods)| methods).to_owned()
+        self.0.iter().find(|(template, _)| fits(template)).map(|(_, methods)| methods.as_slice())
     }
 }
 
