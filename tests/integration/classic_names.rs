@@ -90,12 +90,37 @@ fn spellings(name: &str) -> Vec<String> {
     all
 }
 
-/// A body whose one value goes by another name.
-fn renamed(whole: &Value, own: &str, name: &str, value: Value) -> Value {
-    let mut body = whole.clone();
-    body.as_object_mut().unwrap().remove(own);
-    body[name] = value;
-    body
+/// A name in a body, all else of which is right.
+#[derive(Clone, Debug)]
+struct Case {
+    path: &'static str,
+    rest: Value,
+    name: &'static str,
+    malformed: Value,
+    rule: &'static str,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for (path, whole, fields) in calls() {
+            for Taken { own, others, malformed, rule } in fields {
+                let mut rest = whole.clone();
+                rest.as_object_mut().unwrap().remove(own);
+                let case = |name: &&'static str| Self { path, rest: rest.clone(), name, malformed: malformed(), rule };
+                all.extend(std::iter::once(&own).chain(others).map(case));
+            }
+        }
+        all
+    }
+
+    /// Is the value under this name looked at?
+    async fn is_known_as(&self, spelling: &str, app: &TestApp, token: &str) -> bool {
+        let mut body = self.rest.clone();
+        body[spelling] = self.malformed.clone();
+        let answer = app.send_as(Method::POST, self.path, token, body).await;
+        answer.json()["errmsg"].as_str().unwrap().contains(self.rule)
+    }
 }
 
 #[track_caller]
@@ -113,18 +138,13 @@ fn query(pairs: &[(&str, &str)]) -> String {
 async fn every_field_of_every_body_goes_by_each_of_its_names_in_every_spelling() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     let token = app.sign_in("13900139000").await.access;
-    for (path, whole, fields) in calls() {
-        for Taken { own, others, malformed, rule } in fields {
-            for name in std::iter::once(&own).chain(others).flat_map(|name| spellings(name)) {
-                let body = renamed(&whole, own, &name, malformed());
-                let answer = app.send_as(Method::POST, path, &token, body).await;
-                expect_rule(&answer, rule, &format!("{path} {name}"));
-            }
-            // These are other names.
-            for name in [format!("{own}x"), format!("x{own}"), format!("{own}-")] {
-                let answer = app.send_as(Method::POST, path, &token, renamed(&whole, own, &name, malformed())).await;
-                assert!(!answer.json()["errmsg"].as_str().unwrap().contains(rule), "{path} {name}");
-            }
+    for case in Case::all() {
+        for spelling in spellings(case.name) {
+            assert!(case.is_known_as(&spelling, &app, &token).await, "{spelling}: {case:?}");
+        }
+        let name = case.name;
+        for other in [format!("{name}x"), format!("x{name}"), format!("{name}-")] {
+            assert!(!case.is_known_as(&other, &app, &token).await, "{other}: {case:?}");
         }
     }
 }
@@ -135,34 +155,20 @@ fn a_name_is_taken_in_any_case_and_with_underscores_anywhere() {
     let _context = runtime.enter();
     let app = runtime.block_on(TestApp::start(Backends::SQLITE_AND_IN_PROCESS));
     let token = runtime.block_on(app.sign_in("13900139000")).access;
-    let names: Vec<_> = calls()
-        .into_iter()
-        .flat_map(|(path, whole, fields)| {
-            fields.into_iter().flat_map(move |Taken { own, others, malformed, rule }| {
-                let whole = whole.clone();
-                std::iter::once(&own)
-                    .chain(others)
-                    .map(move |name| (path, renamed(&whole, own, "", json!(null)), *name, malformed(), rule))
-                    .collect::<Vec<_>>()
-            })
-        })
-        .collect();
     let styles = prop::collection::vec((any::<bool>(), 0..3_usize), 20);
-    let spelled = (prop::sample::select(names), styles).prop_map(|((path, whole, name, value, rule), styles)| {
-        let letters = name.chars().filter(|letter| *letter != '_').zip(styles);
+    let spelled = (prop::sample::select(Case::all()), styles).prop_map(|(case, styles)| {
+        let letters = case.name.chars().filter(|letter| *letter != '_').zip(styles);
         let spelling: String = letters
             .flat_map(|(letter, (upper, underscores))| {
                 let letter = if upper { letter.to_ascii_uppercase() } else { letter };
                 std::iter::repeat_n('_', underscores).chain([letter])
             })
             .collect();
-        (path, whole, spelling, value, rule)
+        (case, spelling)
     });
     let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&spelled, |(path, mut body, spelling, value, rule)| {
-        body[&spelling] = value;
-        let body = runtime.block_on(app.send_as(Method::POST, path, &token, body)).json();
-        prop_assert!(body["errmsg"].as_str().unwrap().contains(rule), "{body}");
+    let outcome = TestRunner::new(config).run(&spelled, |(case, spelling)| {
+        prop_assert!(runtime.block_on(case.is_known_as(&spelling, &app, &token)));
         Ok(())
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
@@ -222,86 +228,6 @@ async fn users_register_and_sign_in_under_each_set_of_names() {
         assert_eq!(registered["data"]["mobile"], number);
         let signed_in = app.post(sign_in, json!({ mobile_name: number, password: PASSWORD })).await.expect_errno(0);
         assert_eq!(signed_in["data"]["user_id"], registered["data"]["user_id"]);
-    }
-}
-
-#[tokio::test]
-async fn of_several_names_for_one_value_the_own_one_of_the_call_counts_then_they_count_in_order() {
-    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
-    let body = |names: &[&str]| {
-        let mut body = json!({ "mobile": MOBILE });
-        for (place, name) in names.iter().enumerate() {
-            body[*name] = if place == 0 { json!(1) } else { json!(PASSWORD) };
-        }
-        body
-    };
-    // The first is the one that counts, and is malformed.
-    for names in [
-        &["password", "passWord", "passport", "passwd"][..],
-        &["pass_word", "passport", "passwd"],
-        &["passport", "Passport", "passwd"],
-        &["PASSPORT", "passwd"],
-    ] {
-        expect_rule(&app.post("/passport/login", body(names)).await, "password 必须是字符串", &names.join(" "));
-    }
-    for (path, names) in [
-        ("/passport/image_code", &["code_id", "codeId", "cur_id", "image_code_id", "cur", "id", "image_code"][..]),
-        ("/passport/image_code", &["cur_id", "imageCodeId", "cur", "image_code_key"]),
-        ("/passport/image_code", &["image_code_id", "imageCodeId", "cur", "image_code_key", "id"]),
-        ("/passport/image_code", &["cur", "image_code_key", "id", "image_code"]),
-        ("/api/v1.0/imagecode", &["id", "image_code"]),
-    ] {
-        for (number, in_order) in [true, false].into_iter().enumerate() {
-            let first = format!("first-{number}");
-            let mut pairs: Vec<_> = names.iter().map(|name| (*name, "another")).collect();
-            pairs[0].1 = &first;
-            if !in_order {
-                pairs.reverse();
-            }
-            let picture = app.get(&format!("{path}?{}", query(&pairs))).await;
-            assert_eq!(picture.header("content-type"), "image/jpeg", "{pairs:?}");
-            app.picture_text(&first).await;
-            assert!(app.app.codes.take_image_code("another").await.unwrap().is_none(), "{pairs:?}");
-            app.app.codes.take_image_code(&first).await.unwrap();
-        }
-    }
-    // Each send call has names of its own, which the other one knows as well.
-    for (call, own, other) in [("smscode", "id", "image_code_id"), ("sms_codes", "image_code_id", "id")] {
-        let answer = app.get(&format!("/api/v1.0/{call}/{MOBILE}?text=k7xw&{other}=never-drawn&{own}=a.b")).await;
-        expect_rule(&answer, &format!("{own} 必须是 1 到 64 个"), call);
-    }
-    for (call, own, other) in [("smscode", "text", "image_code"), ("sms_codes", "image_code", "text")] {
-        app.put_picture("x", "k7xw").await;
-        let answer = app.get(&format!("/api/v1.0/{call}/1370000000{}?id=x&{other}=0000&{own}=k7xw", call.len())).await;
-        answer.expect_errno(0);
-    }
-}
-
-#[tokio::test]
-async fn of_a_parameter_that_is_sent_twice_the_first_counts() {
-    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
-    app.put_picture("first", "k7xw").await;
-    let path = format!("/api/v1.0/smscode/{MOBILE}?id=first&text=k7xw&id=second&text=0000");
-    app.get(&path).await.expect_errno(0);
-}
-
-#[tokio::test]
-async fn an_empty_value_hides_none_that_is_filled_in() {
-    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, NO_LIMIT).await;
-    for (empty, mobile) in [json!(null), json!("")].into_iter().zip(numbers()) {
-        let text = empty.as_str().unwrap_or_default();
-        app.put_picture("x", "k7xw").await;
-        app.get(&format!("/api/v1.0/smscode/{mobile}?id={text}&cur={text}&code_id=x&text={text}&image_code=k7xw"))
-            .await
-            .expect_errno(0);
-        let code = app.last_code(&mobile);
-        let body = json!({
-            "mobile": empty, "phone": mobile, "sms_code": empty, "smsCode": code, "password": empty, "passport": empty,
-            "passwd": PASSWORD, "password2": empty, "repassword": PASSWORD
-        });
-        app.post("/api/v1.0/users", body).await.expect_errno(0);
-        let body = json!({ "mobile": mobile, "password": empty, "passwd": "" });
-        expect_rule(&app.post("/api/v1.0/sessions", body).await, "password 必填", "sessions");
     }
 }
 

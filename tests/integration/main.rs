@@ -8,6 +8,7 @@ mod account_deletions;
 mod account_passwords;
 mod batches;
 mod change_mobile;
+mod classic_name_order;
 mod classic_names;
 mod classic_paths;
 mod classic_user;
