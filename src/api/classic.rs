@@ -1,19 +1,17 @@
-//! What do the classic families share? Bodies, answers and the sign-in cookie.
+//! What do the classic families share? Users, answers and the sign-in cookie.
 
 use std::marker::PhantomData;
 
 use poem::{
-    FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    IntoResponse, Response, Result,
     http::{HeaderValue, header},
 };
 use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object,
-    error::ParseRequestPayloadError,
+    ApiResponse, Object,
     payload::{Json, Payload},
-    registry::{MetaHeader, MetaMediaType, MetaRequest, MetaResponse, MetaResponses, Registry},
-    types::{ParseFromJSON, ToJSON, Type},
+    registry::{MetaHeader, MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::{ToJSON, Type},
 };
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -24,7 +22,10 @@ use super::{
     form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
     problem::Problem,
 };
-use crate::auth::{Auth, access_token::Identity, login::SignedIn};
+use crate::{
+    auth::{Auth, access_token::Identity, login::SignedIn},
+    model::user::User,
+};
 
 failures! {
     SendClassicCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
@@ -32,59 +33,7 @@ failures! {
     RegisterClassic: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, MobileTaken;
     SignInClassic: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled;
     NotSignedIn: TokenInvalid, TokenExpired, SessionRevoked;
-}
-
-/// What old front ends call a field, and its name in the document, which lists one name each: generators of camelCase
-/// languages take `imageCode` and `image_code` for the same.
-const FIELD_ALIASES: [(&str, &str); 5] = [
-    ("passwd", "password"),
-    ("passwd2", "password2"),
-    ("sms_code", "smscode"),
-    ("imageCode", "image_code"),
-    ("imageCodeId", "image_code_id"),
-];
-
-/// A JSON body, whatever its `Content-Type` says: many classic pages say nothing or `text/plain`.
-pub struct ClassicJson<T>(pub T);
-
-impl<'a, T: ParseFromJSON> ApiExtractor<'a> for ClassicJson<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
-
-    type ParamType = ();
-    type ParamRawType = ();
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-
-    fn request_meta() -> Option<MetaRequest> {
-        let content = MetaMediaType { content_type: Json::<T>::CONTENT_TYPE, schema: T::schema_ref() };
-        Some(MetaRequest { description: None, content: vec![content], required: true })
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        body: &mut RequestBody,
-        _options: ExtractParamOptions<()>,
-    ) -> Result<Self> {
-        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
-        let mut value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        if let Value::Object(fields) = &mut value {
-            for (alias, name) in FIELD_ALIASES {
-                if fields.get(name).is_none_or(Value::is_null)
-                    && let Some(field) = fields.get(alias).cloned()
-                {
-                    fields.insert(name.to_owned(), field);
-                }
-            }
-        }
-        let body = T::parse_from_json(Some(value)).map_err(|error| unreadable(error.into_message()))?;
-        Ok(Self(body))
-    }
-}
-
-fn unreadable(reason: String) -> poem::Error {
-    ParseRequestPayloadError { reason }.into()
+    ChangeName: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked;
 }
 
 /// A mobile number and its user's password.
@@ -97,9 +46,9 @@ pub struct ClassicPasswordSignIn {
     pub password: Field<PasswordKind>,
 }
 
-/// The user, and the tokens of the new session.
+/// The user.
 #[derive(Debug, Object)]
-pub struct ClassicSession {
+pub struct ClassicUser {
     /// The user's id, a UUIDv7.
     user_id: Uuid,
     /// The name, 1 to 32 characters; the mobile number until the user chooses another.
@@ -108,6 +57,31 @@ pub struct ClassicSession {
     mobile: String,
     /// The https URL of a picture, at most 512 characters; empty if there is none.
     avatar: String,
+    /// The same as `name`, for older pages.
+    username: String,
+    /// The same as `avatar`, for older pages.
+    avatar_url: String,
+}
+
+impl From<User> for ClassicUser {
+    fn from(user: User) -> Self {
+        let avatar = user.avatar_url.unwrap_or_default();
+        Self {
+            user_id: user.id,
+            name: user.name.clone(),
+            mobile: user.mobile.as_str().to_owned(),
+            avatar: avatar.clone(),
+            username: user.name,
+            avatar_url: avatar,
+        }
+    }
+}
+
+/// The user, and the tokens of the new session.
+#[derive(Debug, Object)]
+pub struct ClassicSession {
+    #[oai(flatten)]
+    user: ClassicUser,
     /// The access token: a JWT (RFC 9068).
     token: String,
     /// The refresh token, for `PUT /app/v1_0/authorizations`.
@@ -181,6 +155,9 @@ impl<T: ToJSON, F: Failures, const COOKIE: bool> ApiResponse for Answer<T, F, CO
         T::register(registry);
     }
 }
+
+/// The signed-in user.
+pub type UserAnswer = Answer<ClassicEnvelope<ClassicUser>, NotSignedIn>;
 
 /// A new session.
 pub type SessionAnswer<F> = CookieAnswer<ClassicEnvelope<ClassicSession>, F>;
@@ -263,10 +240,7 @@ impl Classic {
         let SignedIn { user, tokens } = signed_in;
         let cookie = self.set_cookie(&tokens.token, tokens.expires_in);
         let session = ClassicSession {
-            user_id: tokens.user_id,
-            name: user.name,
-            mobile: user.mobile.as_str().to_owned(),
-            avatar: user.avatar_url.unwrap_or_default(),
+            user: user.into(),
             token: tokens.token,
             refresh_token: tokens.refresh_token,
             token_type: "Bearer".to_owned(),

@@ -82,7 +82,12 @@ impl Form {
         text_name: &'static str,
         text: Field<ImageCodeKind, S>,
     ) -> Option<PictureAnswer> {
-        let id = self.number_or_text(id_name, id.given(), 0).and_then(|id| self.image_code_id(id_name, &id));
+        let id = match id.given() {
+            // Fractions as well (`Math.random()`): the rule for ids says what is wrong with them.
+            Some(Value::Number(number)) if self.family == Family::Classic => Some(number.to_string()),
+            id => self.text(id_name, id),
+        };
+        let id = id.and_then(|id| self.image_code_id(id_name, &id));
         let text = self.number_or_text(text_name, text.given(), 4);
         Some(PictureAnswer { id: id?, text: typed::undecorated(&text?).into_owned() })
     }
@@ -113,8 +118,11 @@ impl Form {
     }
 
     /// A name, without the blanks around it.
-    pub fn name(&mut self, name: &'static str, field: OptionalField<NameKind>) -> Option<String> {
-        let parsed = parse_name(&self.text(name, Some(field.given()?))?);
+    pub fn name<const R: bool>(&mut self, name: &'static str, field: Field<NameKind, R>) -> Option<String> {
+        if !R && !field.is_given() {
+            return None;
+        }
+        let parsed = parse_name(&self.text(name, field.given())?);
         if parsed.is_none() {
             self.refuse(name, Text::new("必须是 1 到 32 个字符", "must have 1 to 32 characters"));
         }

@@ -1,26 +1,23 @@
 //! The ihome family: `/api/v1.0`.
 
 use poem::Result;
-use poem_openapi::{
-    Object, OpenApi,
-    param::{Path, Query},
-};
-use uuid::Uuid;
+use poem_openapi::{Object, OpenApi, param::Path};
 
 use super::{
     Section,
     bearer::ClassicSignedIn,
     classic::{
-        Answer, Classic, ClassicJson, ClassicPasswordSignIn, NotSignedIn, RegisterClassic, SendClassicCode,
-        SessionAnswer, SignInClassic, SignedOut,
+        Answer, ChangeName, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
+        SignInClassic, SignedOut, UserAnswer,
     },
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
-    form::{Field, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    form::{Field, Form, MobileKind, NameKind, OptionalField, PasswordKind, SmsCodeKind},
     image_codes::{ClassicPicture, classic_picture},
+    names::{ClassicJson, ClassicQuery},
     problem::Problem,
 };
-use crate::{auth::access_token::Identity, model::user::User};
+use crate::auth::access_token::Identity;
 
 /// A new user.
 #[derive(Debug, Object)]
@@ -39,28 +36,18 @@ struct IhomeRegistration {
     password2: OptionalField<PasswordKind>,
 }
 
-/// The signed-in user, without their picture.
+/// What the user wants to be called.
 #[derive(Debug, Object)]
-struct IhomeSessionUser {
-    /// The user's id, a UUIDv7.
-    user_id: Uuid,
-    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
-    name: String,
-    /// The mobile number, eleven digits.
-    mobile: String,
+struct IhomeNameChange {
+    /// 1 to 32 characters, without the blanks around them. `username` stands for it, too.
+    name: Field<NameKind>,
 }
 
-/// The signed-in user, with their picture.
+/// What the user is called from now on.
 #[derive(Debug, Object)]
-struct IhomeUser {
-    /// The user's id, a UUIDv7.
-    user_id: Uuid,
-    /// The name, 1 to 32 characters; the mobile number until the user chooses another.
+struct IhomeName {
+    /// The name, 1 to 32 characters.
     name: String,
-    /// The mobile number, eleven digits.
-    mobile: String,
-    /// The https URL of a picture, at most 512 characters; empty if there is none.
-    avatar: String,
 }
 
 /// The section.
@@ -105,9 +92,9 @@ impl Ihome {
         /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
-        text: Query<Option<String>>,
+        text: ClassicQuery,
         /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
-        id: Query<Option<String>>,
+        id: ClassicQuery,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(id.0), Field::from_text(text.0));
@@ -125,9 +112,9 @@ impl Ihome {
         /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one.
-        image_code: Query<Option<String>>,
+        image_code: ClassicQuery,
         /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
-        image_code_id: Query<Option<String>>,
+        image_code_id: ClassicQuery,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(image_code_id.0), Field::from_text(image_code.0));
@@ -165,34 +152,50 @@ impl Ihome {
     ///
     /// Call it when a page loads, to show a name or a sign-in button; 4101 if nobody is signed in.
     #[oai(path = "/session", method = "get", operation_id = "ihome_get_session")]
-    async fn session(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
-        self.session_user(caller.0).await
+    async fn session(&self, caller: ClassicSignedIn) -> Result<UserAnswer> {
+        self.current_user(caller.0).await
     }
 
     /// Who is signed in? (other path)
     ///
     /// The same as `ihome_get_session`.
     #[oai(path = "/sessions", method = "get", operation_id = "ihome_get_session_at_sessions")]
-    async fn sessions(
-        &self,
-        caller: ClassicSignedIn,
-    ) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
-        self.session_user(caller.0).await
+    async fn sessions(&self, caller: ClassicSignedIn) -> Result<UserAnswer> {
+        self.current_user(caller.0).await
     }
 
     /// Get the signed-in user
     ///
     /// The user with their picture; 4101 if nobody is signed in.
     #[oai(path = "/user", method = "get", operation_id = "ihome_get_user")]
-    async fn user(&self, caller: ClassicSignedIn) -> Result<Answer<ClassicEnvelope<IhomeUser>, NotSignedIn>> {
-        let user = self.current_user(caller.0).await?;
-        let user = IhomeUser {
-            user_id: user.id,
-            name: user.name,
-            mobile: user.mobile.as_str().to_owned(),
-            avatar: user.avatar_url.unwrap_or_default(),
-        };
-        Ok(ClassicEnvelope::ok("OK", user).into())
+    async fn user(&self, caller: ClassicSignedIn) -> Result<UserAnswer> {
+        self.current_user(caller.0).await
+    }
+
+    /// Change the name
+    ///
+    /// Call it when the user edits their profile.
+    #[oai(path = "/user/name", method = "put", operation_id = "ihome_change_name")]
+    async fn change_name(
+        &self,
+        context: &RequestContext,
+        caller: ClassicSignedIn,
+        body: ClassicJson<IhomeNameChange>,
+    ) -> Result<Answer<ClassicEnvelope<IhomeName>, ChangeName>> {
+        self.set_name(context, caller.0, body.0).await
+    }
+
+    /// Change the name (other method)
+    ///
+    /// The same as `ihome_change_name`.
+    #[oai(path = "/user/name", method = "post", operation_id = "ihome_change_name_by_post")]
+    async fn post_name(
+        &self,
+        context: &RequestContext,
+        caller: ClassicSignedIn,
+        body: ClassicJson<IhomeNameChange>,
+    ) -> Result<Answer<ClassicEnvelope<IhomeName>, ChangeName>> {
+        self.set_name(context, caller.0, body.0).await
     }
 
     /// Sign out
@@ -213,13 +216,20 @@ impl Ihome {
 }
 
 impl Ihome {
-    async fn session_user(&self, caller: Identity) -> Result<Answer<ClassicEnvelope<IhomeSessionUser>, NotSignedIn>> {
-        let user = self.current_user(caller).await?;
-        let user = IhomeSessionUser { user_id: user.id, name: user.name, mobile: user.mobile.as_str().to_owned() };
-        Ok(ClassicEnvelope::ok("OK", user).into())
+    async fn current_user(&self, caller: Identity) -> Result<UserAnswer> {
+        let user = self.0.auth.sessions.user(caller).await.map_err(Problem::from)?;
+        Ok(ClassicEnvelope::ok("OK", user.into()).into())
     }
 
-    async fn current_user(&self, caller: Identity) -> Result<User, Problem> {
-        Ok(self.0.auth.sessions.user(caller).await?)
+    async fn set_name(
+        &self,
+        context: &RequestContext,
+        caller: Identity,
+        body: IhomeNameChange,
+    ) -> Result<Answer<ClassicEnvelope<IhomeName>, ChangeName>> {
+        let mut form = Form::new(context.family);
+        let Some(name) = form.name("name", body.name) else { return Err(form.problem().into()) };
+        let user = self.0.auth.account.update_profile(caller, Some(name), None).await.map_err(Problem::from)?;
+        Ok(ClassicEnvelope::ok("OK", IhomeName { name: user.name }).into())
     }
 }

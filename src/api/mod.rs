@@ -24,6 +24,7 @@ mod ihome;
 mod image_codes;
 mod language;
 mod metrics;
+mod names;
 mod operations;
 mod pages;
 mod passport;

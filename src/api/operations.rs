@@ -3,6 +3,8 @@
 use poem::http::Method;
 use poem_openapi::OpenApi;
 
+use super::aliases;
+
 /// The operations that `HEAD` may ask for as `GET` does: they change nothing and cost nothing.
 ///
 /// The framework would answer `HEAD` wherever there is a `GET`. Some of ours send a message, end a session or put a
@@ -21,6 +23,9 @@ const READS: [&str; 11] = [
     "ihome_get_user",
     "list_sessions",
 ];
+
+/// In the order of the header `Allow`.
+const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// The operations of the OpenAPI document. Pages are none.
 pub struct Operations(Vec<Operation>);
@@ -57,9 +62,11 @@ impl Operations {
         self.at(path).next().is_none() || self.id(method, path).is_some()
     }
 
-    /// The methods of a path, for the header `Allow` of a 405 (RFC 9110, 15.5.6). Pages are there to be read.
+    /// The methods of a path, those for which it is an alias included, for the header `Allow` of a 405 (RFC 9110,
+    /// 15.5.6). Pages are there to be read.
     pub fn allowed(&self, path: &str) -> String {
-        let methods: Vec<_> = self.at(path).map(|operation| operation.method.as_str()).collect();
+        let takes = |method: &&Method| self.id(method, &aliases::canonical(method, path)).is_some();
+        let methods: Vec<_> = METHODS.iter().filter(takes).map(Method::as_str).collect();
         if methods.is_empty() { "GET, HEAD".to_owned() } else { methods.join(", ") }
     }
 

@@ -1,21 +1,20 @@
 //! The passport family: `/passport`.
 
-use std::collections::HashMap;
-
-use poem::{Result, web};
-use poem_openapi::{Object, OpenApi, param::Query};
+use poem::Result;
+use poem_openapi::{Object, OpenApi};
 
 use super::{
     Section,
     bearer::ClassicSignedIn,
     classic::{
-        Answer, Classic, ClassicJson, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
-        SignInClassic, SignedOut,
+        Answer, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer, SignInClassic,
+        SignedOut,
     },
     context::RequestContext,
     envelope::ClassicOutcome,
     form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
     image_codes::{ClassicPicture, classic_picture},
+    names::{ClassicJson, ClassicQuery},
 };
 
 /// Who gets a code, and what the picture says.
@@ -60,12 +59,9 @@ impl Passport {
         context: &RequestContext,
         /// Any id that the client makes up: 1 to 64 letters, digits, `_` or `-`. `cur_id`, `imageCodeId` and
         /// `image_code_id` stand for it, too.
-        code_id: Query<Option<String>>,
-        mut aliases: web::Query<HashMap<String, String>>,
+        code_id: ClassicQuery,
     ) -> Result<ClassicPicture> {
-        let alias = ["cur_id", "imageCodeId", "image_code_id"].into_iter().find_map(|name| aliases.remove(name));
-        let id = code_id.0.or(alias).unwrap_or_default();
-        Ok(classic_picture(&self.0.auth, context, "code_id", &id).await?)
+        Ok(classic_picture(&self.0.auth, context, "code_id", &code_id.0.unwrap_or_default()).await?)
     }
 
     /// Send an SMS code for registering

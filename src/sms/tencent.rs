@@ -20,10 +20,6 @@ const VENDOR: &str = "tencent";
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// What is not a limit of the number among `LimitExceeded.…`, beside those of the application (`App…`): the account's of
-/// a day, and how many numbers a call may name.
-const OTHER_LIMITS: [&str; 2] = ["DailyLimit", "PhoneNumberCountLimit"];
-
 /// An account with the vendor and the template it sends.
 pub struct TencentAccount {
     /// Scheme, host and port; `https://sms.tencentcloudapi.com` in production.
@@ -119,8 +115,7 @@ impl SmsProvider for Tencent {
         if status.is_success() && code == "Ok" {
             return Ok(());
         }
-        let limit = code.strip_prefix("LimitExceeded.");
-        let limits_number = limit.is_some_and(|limit| !limit.starts_with("App") && !OTHER_LIMITS.contains(&limit));
+        let limits_number = code.starts_with("LimitExceeded.");
         Err(SmsError::said_no(VENDOR, status, code, limits_number))
     }
 }

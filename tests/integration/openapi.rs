@@ -112,7 +112,7 @@ fn every_operation_is_named_described_and_tagged() {
         assert_eq!(statuses.iter().filter(|status| status.starts_with('2')).count(), 1, "{id}: {statuses:?}");
         assert!(statuses.contains(&"413"), "{id} does not say that a request can be too large");
     }
-    assert_eq!(ids.len(), 39);
+    assert_eq!(ids.len(), 41);
 }
 
 #[test]
@@ -390,6 +390,8 @@ async fn the_examples_work_as_they_are_on_a_fresh_start() {
     for id in ["ihome_get_session", "ihome_get_session_at_sessions", "ihome_get_user"] {
         visitor.press(id, "").await;
     }
+    visitor.press("ihome_change_name", "chinese").await;
+    visitor.press("ihome_change_name_by_post", "chinese").await;
     for id in ["ihome_get_image_code", "ihome_get_image_code_at_imagecode", "passport_get_image_code"] {
         visitor.press(id, "").await;
     }

@@ -72,38 +72,6 @@ on_every_backend! {
 }
 
 #[tokio::test]
-async fn a_picture_goes_by_each_of_its_names() {
-    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
-    for name in ["code_id", "cur_id", "imageCodeId", "image_code_id"] {
-        picture(&app, name, &format!("by-{name}")).await;
-    }
-    picture(&app, "pre_id=before&cur_id", "now").await;
-    for query in ["", "?", "?code_id=", "?code_id=a%20b", "?id=x"] {
-        expect_refusal(&app.get(&format!("/passport/image_code{query}")).await, 4103, "code_id");
-    }
-}
-
-#[tokio::test]
-async fn fields_go_by_each_of_their_names() {
-    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
-    let numbers = (13_800_138_000_u64..).map(|number| number.to_string());
-    let names = [("image_code", "image_code_id"), ("imageCode", "imageCodeId"), ("imageCode", "image_code_id")];
-    for ((text_name, id_name), mobile) in names.into_iter().zip(numbers) {
-        let text = picture(&app, "cur_id", "x").await;
-        let body = json!({ "mobile": mobile, text_name: text, id_name: "x" });
-        app.post(SMS_CODE, body).await.expect_errno(0);
-        for (code_name, password_name) in [("sms_code", "passwd"), ("smscode", "password")] {
-            let mut body = json!({ "mobile": mobile, password_name: PASSWORD });
-            expect_refusal(&app.post(REGISTER, body.clone()).await, 4103, "smscode");
-            body[code_name] = json!(app.last_code(&mobile));
-            let answer = app.post(REGISTER, body).await;
-            answer.expect_errno(if code_name == "sms_code" { 0 } else { 4002 });
-        }
-        app.post(LOGIN, json!({ "mobile": mobile, "passwd": PASSWORD })).await.expect_errno(0);
-    }
-}
-
-#[tokio::test]
 async fn numbers_stand_for_mobile_codes_and_ids() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     app.app.codes.put_image_code("1700000000000", "2345", std::time::Duration::from_secs(300)).await.unwrap();

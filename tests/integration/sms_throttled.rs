@@ -53,15 +53,7 @@ fn limits() -> Vec<Limits> {
             ]
             .map(tencent)
             .into(),
-            of_the_account: [
-                "LimitExceeded.AppDailyLimit",
-                "LimitExceeded.AppMainlandChinaDailyLimit",
-                "LimitExceeded.DailyLimit",
-                "LimitExceeded.PhoneNumberCountLimit",
-                "RequestLimitExceeded",
-            ]
-            .map(tencent)
-            .into(),
+            of_the_account: ["RequestLimitExceeded"].map(tencent).into(),
         },
         Limits {
             vendor: "twilio",

@@ -28,10 +28,13 @@ on_every_backend! {
         assert_eq!(app.user(&token).await.expect(200), expected);
         let id = &before["data"]["id"];
         let classic = app.get_as("/api/v1.0/user", &token).await.expect_errno(0);
-        let fields = json!({ "user_id": id, "name": "小明 🙂", "mobile": MOBILE, "avatar": PICTURE });
+        let fields = json!({
+            "user_id": id, "name": "小明 🙂", "mobile": MOBILE, "avatar": PICTURE,
+            "username": "小明 🙂", "avatar_url": PICTURE
+        });
         assert_eq!(classic["data"], fields);
         let classic = app.get_as("/api/v1.0/session", &token).await.expect_errno(0);
-        assert_eq!(classic["data"]["name"], "小明 🙂");
+        assert_eq!(classic["data"], fields);
 
         app.advance(61).await;
         let token = app.sign_in(MOBILE).await.access;

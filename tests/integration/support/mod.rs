@@ -254,6 +254,11 @@ impl TestApp {
         text
     }
 
+    /// Puts a picture under an id without drawing it.
+    pub async fn put_picture(&self, id: &str, text: &str) {
+        self.app.codes.put_image_code(id, text, Duration::from_secs(300)).await.unwrap();
+    }
+
     /// Sends a request as a browser page does that knows no tokens, only cookies.
     pub async fn send_with_cookie(&self, method: Method, path: &str, cookie: &str) -> Answer {
         self.send(self.request(method, path).header("cookie", cookie)).await
