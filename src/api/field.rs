@@ -1,4 +1,4 @@
-//! What can a field of a request be, and what does the document say about it?
+//! The fields of requests: what they hold when they are left out or blank, and what the document says about them.
 
 use std::{borrow::Cow, marker::PhantomData};
 

@@ -177,8 +177,10 @@ impl Form {
 
     /// The purpose of a code; signing in unless the field says otherwise.
     pub fn purpose(&mut self, name: &'static str, field: OptionalField<PurposeKind>) -> Option<Purpose> {
-        let Some(value) = field.given().filter(|value| value != "") else { return Some(Purpose::Login) };
-        let purpose = value.as_str().and_then(Purpose::parse);
+        if field.is_blank() {
+            return Some(Purpose::Login);
+        }
+        let purpose = field.given()?.as_str().and_then(Purpose::parse);
         if purpose.is_none() {
             let names = Purpose::ALL.map(Purpose::as_str).join(", ");
             self.refuse(name, Text::new(format!("必须是 {names} 之一"), format!("must be one of {names}")));

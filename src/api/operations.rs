@@ -1,4 +1,4 @@
-//! Which operation does a request ask for, and which methods does its path take?
+//! The operations behind paths and methods: what `HEAD` may ask for, and the header `Allow` of a 405.
 
 use poem::http::Method;
 use poem_openapi::OpenApi;

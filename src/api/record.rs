@@ -1,4 +1,4 @@
-//! What does a request leave behind? One line of the log, one count and one span, whatever became of it.
+//! The record of a request: one line of the log, one count and one span, whatever became of it.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ pub const CLIENT_CLOSED: Outcome = (499, "client_closed");
 /// The body did not arrive in time.
 pub const BODY_TIMEOUT: Outcome = (408, "body_timeout");
 
-/// Marks an answer that nobody waits for, and says why: the connection is closed instead.
+/// Marks a request that gets no answer, and says why: the connection is closed instead.
 #[derive(Clone)]
 pub struct CloseConnection(pub Outcome);
 

@@ -1,4 +1,4 @@
-//! Is an optional field that is `null`, or that a form sends although nobody filled it in, as if it were left out?
+//! Optional fields that are `null` or, as forms send what was not filled in, empty.
 
 use reqwest::Method;
 use serde_json::{Value, json};

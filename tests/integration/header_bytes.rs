@@ -1,4 +1,4 @@
-//! Do headers that are no ASCII cost nobody their session, their language or their name?
+//! Headers that are not ASCII: cookies, device names, languages.
 
 use reqwest::{Method, RequestBuilder, header::HeaderValue};
 use serde_json::json;
@@ -23,7 +23,7 @@ fn around(before: &[u8], token: &str, after: &[u8]) -> Vec<u8> {
 }
 
 on_every_backend! {
-    async fn a_cookie_in_any_encoding_does_not_sign_out_whoever_has_it(backends: Backends) {
+    async fn a_cookie_in_any_encoding_does_not_sign_its_user_out(backends: Backends) {
         let app = TestApp::start(backends).await;
         let signed_in = app.register(MOBILE, PASSWORD).await;
         let token = Tokens::of(&signed_in.expect_errno(0)).access;

@@ -1,4 +1,4 @@
-//! Does each request leave one line, one count and one span with what became of it?
+//! What each request leaves behind, answered or not: one line of the log, one count, one span.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -35,8 +35,8 @@ fn half_a_body(path: &str, id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_request_leaves_one_line_one_count_and_one_span_also_if_nobody_waits_for_its_answer() {
-    // It takes messages, and leaves whoever brings one waiting.
+async fn every_request_leaves_one_line_one_count_and_one_span_answered_or_not() {
+    // It takes messages and never answers.
     let (vendor, vendor_url) = StandIn::start(0, &[]).await;
     let (collector, collector_url) = Collector::listen().await;
     let folder = tempfile::tempdir().unwrap();

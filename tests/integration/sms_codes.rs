@@ -178,7 +178,7 @@ async fn where_no_picture_is_ever_asked_for_not_even_a_malformed_one_matters() {
 async fn every_wrong_field_is_told() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     expect_fields(&app.post(PATH, json!({})).await, &["mobile"]);
-    for purpose in [json!("unknown"), json!("Login"), json!(""), json!(1), json!(["login"])] {
+    for purpose in [json!("unknown"), json!("Login"), json!(" "), json!(1), json!(["login"])] {
         expect_fields(&app.post(PATH, json!({ "mobile": MOBILE, "purpose": purpose })).await, &["purpose"]);
     }
     let body = json!({ "mobile": "1", "purpose": "?", "image_code_id": "?" });

@@ -1,5 +1,4 @@
-//! Does the document in YAML mean the same to every reader, also to one of YAML 1.1, which takes more for numbers, dates
-//! and truth than YAML 1.2 does?
+//! The document in YAML, for readers of YAML 1.1, which takes more for numbers, dates and truth than YAML 1.2 does.
 
 use phonepass::api::Language;
 use regex::Regex;

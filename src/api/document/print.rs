@@ -1,4 +1,4 @@
-//! How is the document written, in JSON and in YAML?
+//! The document in JSON and in YAML.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
