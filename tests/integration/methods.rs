@@ -135,7 +135,7 @@ async fn no_other_method_reaches_what_stands_behind_one() {
         if method != Method::POST {
             let answer = app.send(app.request(method.clone(), "/passport/logout").bearer_auth(&token)).await;
             assert_eq!(answer.expect(405)["errno"], 4201, "{method}");
-            assert_eq!(answer.header("allow"), "POST, GET");
+            assert_eq!(answer.header("allow"), "GET, POST");
         }
     }
     // A preflight is answered, and nothing else happens.
