@@ -38,7 +38,7 @@ use crate::{
     store::{
         StoreError,
         ephemeral::{self, EphemeralStore},
-        users::{self, UserStore},
+        users::{self, OpenError, UserStore},
     },
 };
 
@@ -72,6 +72,15 @@ pub enum StartError {
     Io(String),
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unfit(reason) => Self::Config(format!("DATABASE_URL=(hidden): {reason}")),
+            OpenError::Unavailable(error) => Self::Store(error),
+        }
+    }
+}
+
 impl From<KeyError> for StartError {
     fn from(error: KeyError) -> Self {
         Self::Config(error.to_string())
@@ -99,10 +108,10 @@ pub struct App {
 /// Puts the service together: stores, keys, vendor, rules, HTTP.
 pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let master = master_key(config)?;
+    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
     let users = open_database(config).await?;
     check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
-    let codes = ephemeral::connect(config.redis_url.as_deref(), &config.redis_prefix, clock.clone()).await?;
-    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
+    let codes = ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, clock.clone()).await?;
     let (provider, outbox) = sms_provider(config, &clock)?;
 
     let access_token_ttl = seconds(config.access_token_ttl);
@@ -188,7 +197,7 @@ pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
     private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
     let users =
-        users::connect(&config.database_url(), config.database_statements, config.database_max_connections).await?;
+        users::connect(&config.database(), config.database_statements, config.database_max_connections).await?;
     users.migrate().await?;
     Ok(users)
 }

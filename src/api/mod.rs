@@ -35,6 +35,7 @@ mod sms_codes;
 mod timestamp;
 mod user;
 
+pub use cors::AllowedOrigin;
 pub use document::Documents;
 pub use language::Language;
 pub use metrics::metrics;

@@ -2,6 +2,7 @@
 
 mod redemptions;
 mod scripts;
+mod url;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,13 +14,14 @@ use fred::{
     interfaces::{ClientLike, KeysInterface, LuaInterface},
     types::{
         Builder, Expiration, FromValue, Key, Value,
-        config::{Config, ReconnectPolicy, TcpConfig},
+        config::{ReconnectPolicy, TcpConfig},
         scripts::Script,
     },
 };
 use tokio::task::AbortHandle;
 
 use redemptions::{Presented, Redemptions};
+pub use url::RedisUrl;
 
 use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
 use crate::{
@@ -49,8 +51,8 @@ impl Drop for Redis {
 
 impl Redis {
     /// Starts connecting. A server that is not there yet is tried again for ever, in the background.
-    pub async fn connect(url: &str, prefix: &str) -> Result<Self, StoreError> {
-        let mut config = Config::from_url(url).map_err(|error| StoreError::new(STORE, error))?;
+    pub async fn connect(RedisUrl(config): &RedisUrl, prefix: &str) -> Result<Self, StoreError> {
+        let mut config = config.clone();
         config.fail_fast = false;
         let clustered = config.server.is_clustered();
         let pool = Builder::from_config(config)
