@@ -31,7 +31,7 @@ use phonepass::{
         session::{Lifetime, NewSession, Session, SignInMethod},
     },
     store::{
-        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, RedisUrl, Redemption, Tally},
+        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, RedisUrl, Tally},
         users::{self, NewUser, Statements, UserStore},
     },
 };
@@ -102,7 +102,8 @@ impl Tokens {
     }
 
     fn revocations(&self) -> Arc<Revocations> {
-        let users = self.runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 2)).unwrap();
+        let users =
+            self.runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 2)).unwrap();
         Arc::new(Revocations::new(users, Clock::system(), chrono::Duration::hours(1)))
     }
 }

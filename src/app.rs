@@ -1,7 +1,7 @@
 //! How is the service put together? Settings in, endpoint out.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -195,9 +195,7 @@ pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
 
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
-    private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
-    let users =
-        users::connect(&config.database(), config.database_statements, config.database_max_connections).await?;
+    let users = users::connect(&config.database(), config.database_statements, config.database_max_connections).await?;
     users.migrate().await?;
     Ok(users)
 }
@@ -208,12 +206,8 @@ fn master_key(config: &Config) -> Result<MasterKey, StartError> {
         return Ok(key.clone());
     }
     let path = config.data_dir.join("secret.key");
-    match private_file::create(&path, format!("{}\n", MasterKey::generate()).as_bytes()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(unusable(&path, &error)),
-    }
-    let text = fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
+    let text = private_file::read_or_create(&path, || format!("{}\n", MasterKey::generate()).into_bytes())
+        .map_err(|error| unusable(&path, &error))?;
     MasterKey::from_base64(&text)
         .ok_or_else(|| StartError::Config(format!("{}: expected 32 bytes in base64", path.display())))
 }

@@ -4,14 +4,7 @@ mod contradictions;
 mod loading;
 mod values;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    net::SocketAddr,
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -20,11 +13,15 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use loading::{LoadError, Problems};
-use values::{parse_base_url, parse_collector_url, parse_host_name, parse_network, parse_webhook_secret, parse_webhook_url};
+use values::{
+    parse_base_url, parse_collector_url, parse_host_name, parse_network, parse_webhook_secret, parse_webhook_url,
+};
 
 use crate::{
     api::{AllowedOrigin, Language},
-    auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
+    auth::{
+        import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy, test_codes::TestCodes,
+    },
     model::mobile::Mobile,
     store::{
         ephemeral::RedisUrl,
@@ -480,13 +477,15 @@ impl Config {
     }
 
     /// `SMS_TEST_CODES`, to look up; while developing, the numbers of the document's examples.
-    pub fn test_codes(&self) -> HashMap<Mobile, String> {
+    pub fn test_codes(&self) -> TestCodes {
         let fits = EXAMPLE_CODE.len() == usize::from(self.sms_code_length);
         if self.sms_test_codes.is_empty() && fits && self.is_for_development() {
             let mobiles = EXAMPLE_MOBILES.into_iter().filter_map(Mobile::parse);
-            return mobiles.map(|mobile| (mobile, EXAMPLE_CODE.to_owned())).collect();
+            let codes = mobiles.map(|mobile| (mobile, EXAMPLE_CODE.to_owned())).collect();
+            return TestCodes { codes, local_only: true };
         }
-        self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()
+        let codes = self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect();
+        TestCodes { codes, local_only: false }
     }
 
     /// Does nobody but this machine get in, and no message out?

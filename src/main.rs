@@ -3,7 +3,7 @@
 
 mod commands;
 
-use std::{net::SocketAddr, process::ExitCode, sync::atomic::Ordering};
+use std::{net::SocketAddr, path::Path, process::ExitCode, sync::atomic::Ordering};
 
 use commands::{CommandError, print, users};
 use phonepass::{
@@ -12,7 +12,7 @@ use phonepass::{
     auth::keys,
     clock::Clock,
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
-    server,
+    env_file, server,
     telemetry::{
         self, metrics,
         traces::{self, Traces},
@@ -24,10 +24,8 @@ use tokio::net::TcpListener;
 const WRONG_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        eprintln!(".env: {error}");
+    if let Err(problems) = env_file::load(Path::new(".env")) {
+        eprintln!("{}", problems.join("\n"));
         return WRONG_SETTINGS.into();
     }
     let cli = match Cli::from_process() {

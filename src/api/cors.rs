@@ -35,7 +35,8 @@ impl AllowedOrigin {
             Self::Any => false,
             Self::Exact(allowed) => allowed.as_bytes() == origin,
             Self::OneLabel { scheme, domain } => {
-                let label = origin.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_suffix(domain.as_bytes()));
+                let label =
+                    origin.strip_prefix(scheme.as_bytes()).and_then(|rest| rest.strip_suffix(domain.as_bytes()));
                 label.is_some_and(|label| {
                     !label.is_empty()
                         && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

@@ -23,6 +23,7 @@ mod form;
 mod ihome;
 mod image_codes;
 mod language;
+mod locality;
 mod metrics;
 mod pages;
 mod passport;
@@ -125,7 +126,11 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         .server(public_url);
     let raw = service.spec();
     let allowed_methods = allowed_methods::AllowedMethods::new(&raw);
-    let documents = Arc::new(Documents::new(raw, Section::ALL.map(|section| section.name()).into()));
+    let documents = Arc::new(Documents::new(
+        raw,
+        Section::ALL.map(|section| section.name()).into(),
+        config.public_url.as_ref().map_or("", |url| url.path()),
+    ));
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {

@@ -63,7 +63,9 @@ impl Cli {
         let names: Vec<_> = refused.iter().map(|(name, _)| name.clone()).collect();
         let contradictions = cli.config.contradictions(serves).into_iter();
         let told_already = |settings: &[&str]| settings.iter().any(|setting| names.iter().any(|name| name == setting));
-        refused.extend(contradictions.filter(|(settings, _)| !told_already(settings)).map(|(_, told)| (String::new(), told)));
+        refused.extend(
+            contradictions.filter(|(settings, _)| !told_already(settings)).map(|(_, told)| (String::new(), told)),
+        );
         if refused.is_empty() {
             return Ok(cli);
         }

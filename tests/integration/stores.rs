@@ -41,7 +41,9 @@ async fn user_store(stores: &Stores) -> Arc<dyn UserStore> {
 
 async fn ephemeral_store(stores: &Stores, clock: &Clock) -> Arc<dyn EphemeralStore> {
     match stores.redis() {
-        Some((_, prefix)) => ephemeral::connect(Some(&server("TEST_REDIS_URL").parse().unwrap()), prefix, clock.clone()).await.unwrap(),
+        Some((_, prefix)) => {
+            ephemeral::connect(Some(&server("TEST_REDIS_URL").parse().unwrap()), prefix, clock.clone()).await.unwrap()
+        }
         None => ephemeral::connect(None, "", clock.clone()).await.unwrap(),
     }
 }

@@ -93,7 +93,8 @@ fn postgres(text: &str) -> Result<PgConnectOptions, String> {
     if url.fragment().is_some() || url.path().contains('@') || url.path().trim_start_matches('/').contains('/') {
         return Err(UNENCODED.to_owned());
     }
-    let mut hosts: Vec<String> = url.host_str().filter(|host| !host.is_empty()).map(str::to_owned).into_iter().collect();
+    let mut hosts: Vec<String> =
+        url.host_str().filter(|host| !host.is_empty()).map(str::to_owned).into_iter().collect();
     for (name, value) in url.query_pairs() {
         let of_options = name.strip_prefix("options[").is_some_and(|rest| rest.ends_with(']'));
         // The driver has these names as well.
@@ -121,9 +122,11 @@ fn postgres(text: &str) -> Result<PgConnectOptions, String> {
     }
     let from_environment = ["PGHOST", "PGHOSTADDR"].iter().any(|name| std::env::var_os(name).is_some());
     if url.cannot_be_a_base() || hosts.is_empty() && !from_environment {
-        return Err("it names no host: expected postgres://user:password@host:5432/database, or ?host= with the folder \
+        return Err(
+            "it names no host: expected postgres://user:password@host:5432/database, or ?host= with the folder \
                     of a socket"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if hosts.iter().any(|host| host.contains(',')) {
         return Err("it names several hosts: expected one".to_owned());

@@ -251,9 +251,7 @@ pub async fn connect(
 ) -> Result<Arc<dyn UserStore>, OpenError> {
     Ok(match &database.0 {
         Options::Sqlite(options) => Arc::new(sqlite::Sqlite::open(options, max_connections).await?),
-        Options::Postgres(options) => {
-            Arc::new(postgres::Postgres::open(options, statements, max_connections).await?)
-        }
+        Options::Postgres(options) => Arc::new(postgres::Postgres::open(options, statements, max_connections).await?),
     })
 }
 

@@ -43,7 +43,8 @@ impl FromStr for RedisUrl {
             return Err(format!("unknown parameter after the ?: expected {expected}"));
         }
         let mut nodes = url.query_pairs().filter(|(name, _)| name == "node");
-        if nodes.any(|(_, node)| Url::parse(&format!("redis://{node}")).map_or(0, |node| node.port().unwrap_or(0)) == 0) {
+        if nodes.any(|(_, node)| Url::parse(&format!("redis://{node}")).map_or(0, |node| node.port().unwrap_or(0)) == 0)
+        {
             return Err("node: expected host:port".to_owned());
         }
         let named = |(name, value): (_, std::borrow::Cow<'_, str>)| name == "sentinelServiceName" && !value.is_empty();

@@ -96,6 +96,9 @@ fn create_private(path: &Path) -> io::Result<()> {
     if path.to_string_lossy().starts_with("file:") {
         return Ok(());
     }
+    if path.exists() {
+        return Ok(());
+    }
     match private_file::create(path, &[]) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
