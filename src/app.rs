@@ -28,7 +28,7 @@ use crate::{
         sms_code::{SmsCodeSettings, SmsCodes},
     },
     clock::Clock,
-    config::{Config, SmsProviderName},
+    config::{Config, HiddenUrl, SmsProviderName},
     model::session::Lifetime,
     private_file,
     sms::{
@@ -261,7 +261,7 @@ fn sms_vendor(
     Ok(match name {
         SmsProviderName::Console => Arc::new(Console::new(outbox.clone(), clock.clone())),
         SmsProviderName::Webhook => {
-            let url = given(&config.sms_webhook_url, "SMS_WEBHOOK_URL")?;
+            let HiddenUrl(url) = given(&config.sms_webhook_url, "SMS_WEBHOOK_URL")?;
             let webhook = Webhook::new(sms::http_client(), url, config.sms_webhook_secret.clone(), clock.clone());
             let webhook = webhook.map_err(|error| StartError::Config(format!("SMS_WEBHOOK_SECRET: {error}")))?;
             Arc::new(webhook)

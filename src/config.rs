@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use url::Url;
 
 pub use loading::{LoadError, Problems};
+pub use values::HiddenUrl;
 use values::{
     parse_base_url, parse_collector_url, parse_host_name, parse_network, parse_webhook_secret, parse_webhook_url,
 };
@@ -255,7 +256,7 @@ pub struct Config {
 
     /// Where the webhook provider posts to
     #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_webhook_url)]
-    pub sms_webhook_url: Option<Url>,
+    pub sms_webhook_url: Option<HiddenUrl>,
 
     /// Signs webhook calls (Standard Webhooks): base64, with or without whsec_ [default: calls are not signed]
     #[arg(long, env, value_name = "SECRET", hide_env_values = true, value_parser = parse_webhook_secret)]
@@ -439,7 +440,7 @@ pub struct Config {
 
     /// Base URL of an OpenTelemetry collector that takes traces, OTLP over HTTP [default: off]
     #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_collector_url)]
-    pub otel_exporter_otlp_endpoint: Option<Url>,
+    pub otel_exporter_otlp_endpoint: Option<HiddenUrl>,
 
     /// What traces call this service
     #[arg(long, env, value_name = "NAME", default_value = "phonepass")]

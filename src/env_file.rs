@@ -23,7 +23,13 @@ pub fn load(path: &Path) -> Result<(), Vec<String>> {
         return Err(problems);
     }
     let text: String = entries.into_iter().map(|entry| entry.text).collect();
+    // None of it can be wrong any more.
     dotenvy::from_read(text.as_bytes()).map_err(|_| vec![format!("{}: cannot be read", path.display())])
+}
+
+/// A whole file in dotenvy's own terms.
+pub fn as_dotenvy_takes_it(text: &str) -> String {
+    entries(text.as_bytes()).into_iter().map(|entry| entry.text).collect()
 }
 
 /// A line, or several of them where a quote is open, as dotenvy takes it.

@@ -11,7 +11,7 @@ use phonepass::{
     app::{self, App, StartError},
     auth::keys,
     clock::Clock,
-    config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
+    config::{Cli, Command, Config, HiddenUrl, KeysCommand, LoadError, SmsProviderName},
     env_file, server,
     telemetry::{
         self, metrics,
@@ -111,7 +111,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 }
 
 fn collector(config: &Config) -> Result<Option<Traces>, StartError> {
-    let Some(url) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
+    let Some(HiddenUrl(url)) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
     let traces = traces::install(url.as_str(), &config.otel_service_name);
     traces.map(Some).map_err(|error| StartError::Config(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))
 }

@@ -47,15 +47,20 @@ impl Config {
         let folders = [("DATA_DIR", Some(&self.data_dir)), ("JWT_KEYS_DIR", self.jwt_keys_dir.as_ref())];
         let no_folders = folders.into_iter().filter_map(|(name, path)| {
             let path = path.filter(|path| is_no_folder(path))?;
-            Some((vec![name], format!("{name}={}: expected a folder, and this is a file or below one", path.display())))
+            Some((vec![name], format!("{name}={}: expected a folder, found a file", path.display())))
         });
         let database = self.database_url.as_ref().and_then(|database| database.path());
         let no_file = database.filter(|path| path.is_dir() || path.parent().is_some_and(is_no_folder));
         let no_file = no_file.map(|_| {
-            let told = "DATABASE_URL=(hidden): expected a file, and this is a folder or below a file".to_owned();
+            let told =
+                "DATABASE_URL=(hidden): expected a file in a folder, found a folder, or a file in the place of one"
+                    .to_owned();
             (vec!["DATABASE_URL"], told)
         });
-        no_folders.chain(no_file).collect()
+        let unnamable = (self.database_url.is_none() && self.data_dir.to_str().is_none()).then(|| {
+            (vec!["DATA_DIR"], format!("DATA_DIR={}: SQLite takes paths in UTF-8 alone", self.data_dir.display()))
+        });
+        no_folders.chain(no_file).chain(unnamable).collect()
     }
 
     fn clashing_addresses(&self) -> Option<Contradiction> {

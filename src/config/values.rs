@@ -2,7 +2,10 @@
 //!
 //! No reason quotes the value: who prints it knows whether it may be shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::{IpNet, Ipv4Net};
 use secrecy::SecretString;
@@ -17,7 +20,7 @@ fn parse_http_url(text: &str) -> Result<Url, String> {
 
 /// What paths are appended to.
 pub fn parse_base_url(text: &str) -> Result<Url, String> {
-    let url = parse_collector_url(text)?;
+    let HiddenUrl(url) = parse_collector_url(text)?;
     if url.username().is_empty() && url.password().is_none() {
         Ok(url)
     } else {
@@ -26,19 +29,33 @@ pub fn parse_base_url(text: &str) -> Result<Url, String> {
 }
 
 /// A base URL that may have a user name and a password.
-pub fn parse_collector_url(text: &str) -> Result<Url, String> {
+pub fn parse_collector_url(text: &str) -> Result<HiddenUrl, String> {
     let url = parse_http_url(text)?;
     if url.query().is_none() && url.fragment().is_none() {
-        Ok(url)
+        Ok(HiddenUrl(url))
     } else {
         Err("expected an http: or https: URL without ? and #".to_owned())
     }
 }
 
+/// A URL that may hold a password or a token. Its `Debug` hides it.
+#[derive(Clone)]
+pub struct HiddenUrl(pub Url);
+
+impl fmt::Debug for HiddenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
 /// Where requests go as they are.
-pub fn parse_webhook_url(text: &str) -> Result<Url, String> {
+pub fn parse_webhook_url(text: &str) -> Result<HiddenUrl, String> {
     let url = parse_http_url(text)?;
-    if url.fragment().is_none() { Ok(url) } else { Err("expected an http: or https: URL without #".to_owned()) }
+    if url.fragment().is_none() {
+        Ok(HiddenUrl(url))
+    } else {
+        Err("expected an http: or https: URL without #".to_owned())
+    }
 }
 
 pub fn parse_webhook_secret(text: &str) -> Result<SecretString, String> {

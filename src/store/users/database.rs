@@ -35,6 +35,9 @@ const FILES: [&str; 3] = ["sslcert", "sslkey", "sslrootcert"];
 /// The ways to lock files that SQLite has on Unix.
 const VFS: [&str; 4] = ["unix", "unix-dotfile", "unix-excl", "unix-none"];
 
+const NO_HOST: &str =
+    "it names no host: expected postgres://user:password@host:5432/database, or ?host= with the folder of a socket";
+
 const UNENCODED: &str = "characters such as @ : / ? # in its user name or password have to be percent-encoded";
 
 /// A database that can be opened. Its `Debug` hides the password.
@@ -50,6 +53,8 @@ pub(super) enum Options {
 impl Database {
     /// The SQLite database in a file, whatever characters its path has.
     pub fn file(path: &Path) -> Self {
+        // SQLite takes what begins with file: for a URI.
+        let path = if path.is_relative() { &Path::new(".").join(path) } else { path };
         Self(Options::Sqlite(Box::new(SqliteConnectOptions::new().filename(path))))
     }
 
@@ -90,6 +95,9 @@ impl FromStr for Database {
 
 fn postgres(text: &str) -> Result<PgConnectOptions, String> {
     let url = Url::parse(text).map_err(|error| format!("expected a postgres: URL ({error}); {UNENCODED}"))?;
+    if url.cannot_be_a_base() {
+        return Err(NO_HOST.to_owned());
+    }
     if url.fragment().is_some() || url.path().contains('@') || url.path().trim_start_matches('/').contains('/') {
         return Err(UNENCODED.to_owned());
     }
@@ -121,12 +129,8 @@ fn postgres(text: &str) -> Result<PgConnectOptions, String> {
         return Err("port: expected a number from 1 to 65535".to_owned());
     }
     let from_environment = ["PGHOST", "PGHOSTADDR"].iter().any(|name| std::env::var_os(name).is_some());
-    if url.cannot_be_a_base() || hosts.is_empty() && !from_environment {
-        return Err(
-            "it names no host: expected postgres://user:password@host:5432/database, or ?host= with the folder \
-                    of a socket"
-                .to_owned(),
-        );
+    if hosts.is_empty() && !from_environment {
+        return Err(NO_HOST.to_owned());
     }
     if hosts.iter().any(|host| host.contains(',')) {
         return Err("it names several hosts: expected one".to_owned());

@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod batches;
 mod connections;
+mod diagnosis;
 mod pool;
 mod sessions;
 
