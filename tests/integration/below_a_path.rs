@@ -28,6 +28,8 @@ async fn get(url: Url) -> Answer {
 
 /// Where the links of a page, and what its script fetches, lead from where it is shown.
 fn targets(page: &str, shown_at: &Url) -> Vec<Url> {
+    // Before it stands Swagger UI itself.
+    let page = page.rsplit_once("<body>").map_or(page, |(_, body)| body);
     let links = page.split("href=\"").skip(1).map(|rest| rest[..rest.find('"').unwrap()].to_owned());
     let bases =
         page.split("new URL('").skip(1).map(|rest| rest[..rest.find('\'').unwrap()].to_owned() + "openapi.json");

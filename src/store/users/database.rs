@@ -95,7 +95,7 @@ impl FromStr for Database {
 
 fn postgres(text: &str) -> Result<PgConnectOptions, String> {
     let url = Url::parse(text).map_err(|error| format!("expected a postgres: URL ({error}); {UNENCODED}"))?;
-    if url.cannot_be_a_base() {
+    if !url.has_authority() {
         return Err(NO_HOST.to_owned());
     }
     if url.fragment().is_some() || url.path().contains('@') || url.path().trim_start_matches('/').contains('/') {
