@@ -23,6 +23,7 @@ mod keys;
 mod legacy_hashes;
 mod limits;
 mod logs;
+mod meaning_of_settings;
 mod metrics;
 mod openapi;
 mod origins;

@@ -50,7 +50,10 @@ impl Link {
 
     /// Why a command failed. One that waited for a connection in vain says no more than that it waited.
     pub fn unavailable(&self, error: &Error) -> StoreError {
-        let waited = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::IO);
+        let waited = matches!(
+            error.kind(),
+            ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::IO | ErrorKind::Cluster | ErrorKind::Routing
+        );
         let trouble = if waited { self.troubles.first() } else { None };
         StoreError::new(STORE, trouble.unwrap_or_else(|| reason(error)))
     }
