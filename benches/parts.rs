@@ -31,7 +31,7 @@ use phonepass::{
         session::{Lifetime, NewSession, Session, SignInMethod},
     },
     store::{
-        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Tally},
+        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, RedisUrl, Tally},
         users::{self, NewUser, Statements, UserStore},
     },
 };
@@ -102,7 +102,8 @@ impl Tokens {
     }
 
     fn revocations(&self) -> Arc<Revocations> {
-        let users = self.runtime.block_on(users::connect("sqlite::memory:", Statements::Named, 2)).unwrap();
+        let users =
+            self.runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 2)).unwrap();
         Arc::new(Revocations::new(users, Clock::system(), chrono::Duration::hours(1)))
     }
 }
@@ -151,7 +152,7 @@ fn user_stores(criterion: &mut Criterion) {
     let mut urls = vec![format!("sqlite://{}/bench.db", folder.path().display())];
     urls.extend(std::env::var("DATABASE_URL").ok());
     for url in urls {
-        let users = runtime.block_on(users::connect(&url, Statements::Named, 12)).unwrap();
+        let users = runtime.block_on(users::connect(&url.parse().unwrap(), Statements::Named, 12)).unwrap();
         runtime.block_on(users.migrate()).unwrap();
         for together in TOGETHER {
             user_store(criterion, &runtime, users.as_ref(), together);
@@ -192,7 +193,8 @@ fn ephemeral_stores(criterion: &mut Criterion) {
     let mut urls = vec![None];
     urls.extend(std::env::var("REDIS_URL").ok().map(Some));
     for url in urls {
-        let store = ephemeral::connect(url.as_deref(), "bench:", Clock::system());
+        let url: Option<RedisUrl> = url.map(|url: String| url.parse().unwrap());
+        let store = ephemeral::connect(url.as_ref(), "bench:", Clock::system());
         let codes = runtime.block_on(store).unwrap();
         for together in TOGETHER {
             ephemeral_store(criterion, &runtime, codes.as_ref(), together);

@@ -1,7 +1,7 @@
 //! How is the service put together? Settings in, endpoint out.
 
 use std::{
-    fs, io,
+    io,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -28,7 +28,7 @@ use crate::{
         sms_code::{SmsCodeSettings, SmsCodes},
     },
     clock::Clock,
-    config::{Config, SmsProviderName},
+    config::{Config, HiddenUrl, SmsProviderName},
     model::session::Lifetime,
     private_file,
     sms::{
@@ -38,7 +38,7 @@ use crate::{
     store::{
         StoreError,
         ephemeral::{self, EphemeralStore},
-        users::{self, UserStore},
+        users::{self, OpenError, UserStore},
     },
 };
 
@@ -72,6 +72,15 @@ pub enum StartError {
     Io(String),
 }
 
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Unfit(reason) => Self::Config(format!("DATABASE_URL=(hidden): {reason}")),
+            OpenError::Unavailable(error) => Self::Store(error),
+        }
+    }
+}
+
 impl From<KeyError> for StartError {
     fn from(error: KeyError) -> Self {
         Self::Config(error.to_string())
@@ -99,10 +108,10 @@ pub struct App {
 /// Puts the service together: stores, keys, vendor, rules, HTTP.
 pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let master = master_key(config)?;
+    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
     let users = open_database(config).await?;
     check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
-    let codes = ephemeral::connect(config.redis_url.as_deref(), &config.redis_prefix, clock.clone()).await?;
-    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
+    let codes = ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, clock.clone()).await?;
     let (provider, outbox) = sms_provider(config, &clock)?;
 
     let access_token_ttl = seconds(config.access_token_ttl);
@@ -186,9 +195,7 @@ pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
 
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
-    private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
-    let users =
-        users::connect(&config.database_url(), config.database_statements, config.database_max_connections).await?;
+    let users = users::connect(&config.database(), config.database_statements, config.database_max_connections).await?;
     users.migrate().await?;
     Ok(users)
 }
@@ -199,12 +206,8 @@ fn master_key(config: &Config) -> Result<MasterKey, StartError> {
         return Ok(key.clone());
     }
     let path = config.data_dir.join("secret.key");
-    match private_file::create(&path, format!("{}\n", MasterKey::generate()).as_bytes()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(unusable(&path, &error)),
-    }
-    let text = fs::read_to_string(&path).map_err(|error| unusable(&path, &error))?;
+    let text = private_file::read_or_create(&path, || format!("{}\n", MasterKey::generate()).into_bytes())
+        .map_err(|error| unusable(&path, &error))?;
     MasterKey::from_base64(&text)
         .ok_or_else(|| StartError::Config(format!("{}: expected 32 bytes in base64", path.display())))
 }
@@ -258,7 +261,7 @@ fn sms_vendor(
     Ok(match name {
         SmsProviderName::Console => Arc::new(Console::new(outbox.clone(), clock.clone())),
         SmsProviderName::Webhook => {
-            let url = given(&config.sms_webhook_url, "SMS_WEBHOOK_URL")?;
+            let HiddenUrl(url) = given(&config.sms_webhook_url, "SMS_WEBHOOK_URL")?;
             let webhook = Webhook::new(sms::http_client(), url, config.sms_webhook_secret.clone(), clock.clone());
             let webhook = webhook.map_err(|error| StartError::Config(format!("SMS_WEBHOOK_SECRET: {error}")))?;
             Arc::new(webhook)

@@ -1,26 +1,33 @@
 //! What can be set? Every setting once: flag, environment variable, default, bounds, help.
 
-use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    str::FromStr,
-    time::Duration,
-};
+mod contradictions;
+mod loading;
+mod values;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use chrono::{DateTime, Utc};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, parser::ValueSource};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use reqwest::Url;
 use secrecy::SecretString;
+use url::Url;
+
+pub use loading::{LoadError, Problems};
+pub use values::HiddenUrl;
+use values::{
+    parse_base_url, parse_collector_url, parse_host_name, parse_network, parse_webhook_secret, parse_webhook_url,
+};
 
 use crate::{
-    api::Language,
-    auth::{import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy},
+    api::{AllowedOrigin, Language},
+    auth::{
+        import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy, test_codes::TestCodes,
+    },
     model::{mobile::Mobile, typed},
-    store::users::Statements,
+    store::{
+        ephemeral::RedisUrl,
+        users::{Database, Statements},
+    },
 };
 
 /// The numbers of the document's examples: message centres of China Mobile, so that no message reaches a person.
@@ -141,24 +148,25 @@ pub struct Config {
     pub metrics_addr: Option<SocketAddr>,
 
     /// The address that clients know: issuer of tokens, server in the OpenAPI document [default: http://{HTTP_ADDR}]
-    #[arg(long, env, value_name = "URL", value_parser = parse_http_url)]
+    #[arg(long, env, value_name = "URL", value_parser = parse_base_url)]
     pub public_url: Option<Url>,
 
     /// Proxies whose X-Forwarded-For counts, as CIDRs with commas between [default: none]
     #[arg(long, env, value_name = "CIDRS", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Browser origins that may call, with commas between; * for any, then without cookies [default: none]
-    #[arg(long, env, value_name = "ORIGINS", value_delimiter = ',', value_parser = parse_origin)]
-    pub cors_origins: Vec<String>,
+    /// Origins that may call from a browser or a web view, such as https://app.example.com, https://*.example.com (one
+    /// label) or capacitor://localhost, with commas between; * for any, then without cookies [default: none]
+    #[arg(long, env, value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<AllowedOrigin>,
 
     /// Folder of the SQLite file and of generated keys
     #[arg(long, env, value_name = "DIR", default_value = "data")]
     pub data_dir: PathBuf,
 
-    /// sqlite: or postgres: URL [default: sqlite://{DATA_DIR}/phonepass.db]
-    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_database_url)]
-    pub database_url: Option<String>,
+    /// sqlite: or postgres: URL [default: the file phonepass.db in DATA_DIR]
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<Database>,
 
     /// Statements of PostgreSQL: unnamed behind a pooler in transaction mode, such as PgBouncer
     #[arg(long, env, value_name = "HOW", default_value = "named", value_enum)]
@@ -170,8 +178,8 @@ pub struct Config {
 
     /// redis:, rediss:, redis-cluster:, rediss-cluster:, redis-sentinel: or rediss-sentinel: URL
     /// [default: state is kept in this process]
-    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_redis_url)]
-    pub redis_url: Option<String>,
+    #[arg(long, env, value_name = "URL", hide_env_values = true)]
+    pub redis_url: Option<RedisUrl>,
 
     /// What every Redis key begins with
     #[arg(long, env, value_name = "PREFIX", default_value = "phonepass:")]
@@ -219,6 +227,19 @@ pub struct Config {
     #[arg(long, env, value_name = "NAMES", default_value = "console", value_parser = parse_sms_providers)]
     pub sms_provider: std::vec::Vec<SmsProviderName>,
 
+    /// Serve with console in SMS_PROVIDER although HTTP_ADDR is open to other machines, as in a container: for development
+    #[arg(
+        long,
+        env,
+        value_name = "SWITCH",
+        default_value = "off",
+        default_missing_value = "on",
+        num_args = 0..=1,
+        require_equals = true,
+        value_enum
+    )]
+    pub dev: Switch,
+
     /// What a message says, for providers that take a text
     #[arg(
         long,
@@ -230,15 +251,15 @@ pub struct Config {
     pub sms_text: String,
 
     /// Domain for a last line `@domain #code`, from which iOS and WebOTP fill the code in [default: none]
-    #[arg(long, env, value_name = "DOMAIN")]
+    #[arg(long, env, value_name = "DOMAIN", value_parser = parse_host_name)]
     pub sms_text_domain: Option<String>,
 
     /// Where the webhook provider posts to
-    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_http_url)]
-    pub sms_webhook_url: Option<Url>,
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_webhook_url)]
+    pub sms_webhook_url: Option<HiddenUrl>,
 
     /// Signs webhook calls (Standard Webhooks): base64, with or without whsec_ [default: calls are not signed]
-    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true, value_parser = parse_webhook_secret)]
     pub sms_webhook_secret: Option<SecretString>,
 
     /// Account of yuntongxun
@@ -263,7 +284,7 @@ pub struct Config {
         env,
         value_name = "URL",
         default_value = "https://app.cloopen.com:8883",
-        value_parser = parse_http_url
+        value_parser = parse_base_url
     )]
     pub sms_base_url_yuntongxun: Url,
 
@@ -289,7 +310,7 @@ pub struct Config {
         env,
         value_name = "URL",
         default_value = "https://dysmsapi.aliyuncs.com",
-        value_parser = parse_http_url
+        value_parser = parse_base_url
     )]
     pub sms_base_url_aliyun: Url,
 
@@ -323,7 +344,7 @@ pub struct Config {
         env,
         value_name = "URL",
         default_value = "https://sms.tencentcloudapi.com",
-        value_parser = parse_http_url
+        value_parser = parse_base_url
     )]
     pub sms_base_url_tencent: Url,
 
@@ -340,7 +361,7 @@ pub struct Config {
     pub twilio_from: Option<String>,
 
     /// Base URL of twilio
-    #[arg(long, env, value_name = "URL", default_value = "https://api.twilio.com", value_parser = parse_http_url)]
+    #[arg(long, env, value_name = "URL", default_value = "https://api.twilio.com", value_parser = parse_base_url)]
     pub sms_base_url_twilio: Url,
 
     /// Lifetime of an SMS code
@@ -418,8 +439,8 @@ pub struct Config {
     pub log_level: LogLevel,
 
     /// Base URL of an OpenTelemetry collector that takes traces, OTLP over HTTP [default: off]
-    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_http_url)]
-    pub otel_exporter_otlp_endpoint: Option<Url>,
+    #[arg(long, env, value_name = "URL", hide_env_values = true, value_parser = parse_collector_url)]
+    pub otel_exporter_otlp_endpoint: Option<HiddenUrl>,
 
     /// What traces call this service
     #[arg(long, env, value_name = "NAME", default_value = "phonepass")]
@@ -433,10 +454,9 @@ impl Config {
         url.map_or_else(|| format!("http://{}", self.http_addr), |url| url.trim_end_matches('/').to_owned())
     }
 
-    /// `DATABASE_URL` or its default.
-    pub fn database_url(&self) -> String {
-        let default = || format!("sqlite://{}", self.data_dir.join("phonepass.db").display());
-        self.database_url.clone().unwrap_or_else(default)
+    /// What `DATABASE_URL` names, or its default.
+    pub fn database(&self) -> Database {
+        self.database_url.clone().unwrap_or_else(|| Database::file(&self.data_dir.join("phonepass.db")))
     }
 
     /// `JWT_KEYS_DIR` or its default.
@@ -458,13 +478,15 @@ impl Config {
     }
 
     /// `SMS_TEST_CODES`, to look up; while developing, the numbers of the document's examples.
-    pub fn test_codes(&self) -> HashMap<Mobile, String> {
+    pub fn test_codes(&self) -> TestCodes {
         let fits = EXAMPLE_CODE.len() == usize::from(self.sms_code_length);
         if self.sms_test_codes.is_empty() && fits && self.is_for_development() {
             let mobiles = EXAMPLE_MOBILES.into_iter().filter_map(Mobile::parse);
-            return mobiles.map(|mobile| (mobile, EXAMPLE_CODE.to_owned())).collect();
+            let codes = mobiles.map(|mobile| (mobile, EXAMPLE_CODE.to_owned())).collect();
+            return TestCodes { codes, local_only: true };
         }
-        self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect()
+        let codes = self.sms_test_codes.iter().map(|test| (test.mobile.clone(), test.code.clone())).collect();
+        TestCodes { codes, local_only: false }
     }
 
     /// Does nobody but this machine get in, and no message out?
@@ -474,51 +496,6 @@ impl Config {
             && self.public_url.as_ref().is_none_or(local)
             && self.trusted_proxies.is_empty()
             && self.sms_provider == [SmsProviderName::Console]
-    }
-
-    /// The settings without which a provider cannot work, and whether they are given.
-    fn needed_by(&self, provider: SmsProviderName) -> Vec<(&'static str, bool)> {
-        match provider {
-            SmsProviderName::Console => vec![],
-            SmsProviderName::Webhook => vec![("SMS_WEBHOOK_URL", self.sms_webhook_url.is_some())],
-            SmsProviderName::Yuntongxun => vec![
-                ("YUNTONGXUN_ACCOUNT_SID", self.yuntongxun_account_sid.is_some()),
-                ("YUNTONGXUN_AUTH_TOKEN", self.yuntongxun_auth_token.is_some()),
-                ("YUNTONGXUN_APP_ID", self.yuntongxun_app_id.is_some()),
-                ("YUNTONGXUN_TEMPLATE_ID", self.yuntongxun_template_id.is_some()),
-            ],
-            SmsProviderName::Aliyun => vec![
-                ("ALIYUN_ACCESS_KEY_ID", self.aliyun_access_key_id.is_some()),
-                ("ALIYUN_ACCESS_KEY_SECRET", self.aliyun_access_key_secret.is_some()),
-                ("ALIYUN_SMS_SIGN_NAME", self.aliyun_sms_sign_name.is_some()),
-                ("ALIYUN_SMS_TEMPLATE_CODE", self.aliyun_sms_template_code.is_some()),
-            ],
-            SmsProviderName::Tencent => vec![
-                ("TENCENT_SECRET_ID", self.tencent_secret_id.is_some()),
-                ("TENCENT_SECRET_KEY", self.tencent_secret_key.is_some()),
-                ("TENCENT_SMS_APP_ID", self.tencent_sms_app_id.is_some()),
-                ("TENCENT_SMS_SIGN_NAME", self.tencent_sms_sign_name.is_some()),
-                ("TENCENT_SMS_TEMPLATE_ID", self.tencent_sms_template_id.is_some()),
-            ],
-            SmsProviderName::Twilio => vec![
-                ("TWILIO_ACCOUNT_SID", self.twilio_account_sid.is_some()),
-                ("TWILIO_AUTH_TOKEN", self.twilio_auth_token.is_some()),
-                ("TWILIO_FROM", self.twilio_from.is_some()),
-            ],
-        }
-    }
-
-    /// What no single setting can tell: which settings need each other.
-    fn contradictions(&self) -> Vec<String> {
-        let missing = self.sms_provider.iter().flat_map(|provider| {
-            let missing = self.needed_by(*provider).into_iter().filter(|(_, given)| !given);
-            missing.map(|(name, _)| format!("{name} is not set: {} in SMS_PROVIDER needs it", provider.as_str()))
-        });
-        let length = usize::from(self.sms_code_length);
-        let misfits = self.sms_test_codes.iter().filter(|test| test.code.len() != length).map(|test| {
-            format!("SMS_TEST_CODES: the code of {} must have {length} digits, as SMS_CODE_LENGTH says", test.mobile)
-        });
-        missing.chain(misfits).collect()
     }
 }
 
@@ -613,105 +590,6 @@ impl fmt::Debug for TestCode {
     }
 }
 
-/// Everything that is wrong with the settings, a line each.
-#[derive(Debug)]
-pub struct Problems(pub Vec<String>);
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
-
-/// Why there are no settings.
-#[derive(Debug)]
-pub enum LoadError {
-    /// `--help`, `--version` or a flag that does not exist: clap says it best.
-    Clap(clap::Error),
-    /// Values that are not accepted.
-    Problems(Problems),
-}
-
-impl Cli {
-    /// Reads flags and environment of this process.
-    pub fn from_process() -> Result<Self, LoadError> {
-        // An empty variable is the same as none: compose files and .env files have no other way to say so.
-        let command = Self::command().mut_args(|arg| {
-            let empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-            if empty { arg.env(None::<&str>) } else { arg }
-        });
-        Self::load(command, std::env::args_os())
-    }
-
-    /// Reads flags alone.
-    pub fn from_flags<A: Into<OsString> + Clone>(flags: impl IntoIterator<Item = A>) -> Result<Self, LoadError> {
-        Self::load(Self::command().mut_args(|arg| arg.env(None::<&str>)), flags)
-    }
-
-    fn load<A: Into<OsString> + Clone>(
-        command: clap::Command,
-        flags: impl IntoIterator<Item = A>,
-    ) -> Result<Self, LoadError> {
-        let command = command.mut_args(|arg| if is_setting(&arg) { arg.global(true) } else { arg });
-        let flags: Vec<OsString> = flags.into_iter().map(Into::into).collect();
-        let problems = invalid_values(&command, &flags).map_err(LoadError::Clap)?;
-        if !problems.is_empty() {
-            return Err(LoadError::Problems(Problems(problems)));
-        }
-        let matches = command.try_get_matches_from(flags).map_err(LoadError::Clap)?;
-        let cli = Self::from_arg_matches(&matches).map_err(LoadError::Clap)?;
-        match cli.config.contradictions() {
-            problems if problems.is_empty() => Ok(cli),
-            problems => Err(LoadError::Problems(Problems(problems))),
-        }
-    }
-}
-
-fn is_setting(arg: &clap::Arg) -> bool {
-    !matches!(arg.get_id().as_str(), "help" | "version")
-}
-
-/// The name of a setting as people look for it.
-fn variable(arg: &clap::Arg) -> String {
-    arg.get_id().as_str().to_ascii_uppercase()
-}
-
-/// clap stops at the first value it does not accept. So first every value is taken as a mere string, then each is
-/// tried by itself.
-fn invalid_values(command: &clap::Command, flags: &[OsString]) -> Result<Vec<String>, clap::Error> {
-    let takes_value = |arg: &clap::Arg| is_setting(arg) && arg.get_action().takes_values();
-    let strings = command.clone().mut_args(|arg| {
-        if takes_value(&arg) { arg.value_parser(clap::value_parser!(OsString)).value_delimiter(None) } else { arg }
-    });
-    let matches = strings.try_get_matches_from(flags)?;
-    let mut problems = Vec::new();
-    for arg in command.get_arguments().filter(|arg| takes_value(arg)) {
-        let name = arg.get_id().as_str();
-        if matches.value_source(name) == Some(ValueSource::DefaultValue) {
-            continue;
-        }
-        let Some(value) = matches.get_one::<OsString>(name) else { continue };
-        let mut flag = OsString::from(format!("--{}=", arg.get_long().unwrap_or(name)));
-        flag.push(value);
-        let alone = clap::Command::new("phonepass").arg(arg.clone().env(None::<&str>));
-        if let Err(error) = alone.try_get_matches_from([OsString::from("phonepass"), flag]) {
-            let shown = if arg.is_hide_env_values_set() { "(hidden)".into() } else { value.to_string_lossy() };
-            problems.push(format!("{}={shown}: {}", variable(arg), accepted(&error, arg)));
-        }
-    }
-    Ok(problems)
-}
-
-/// What would have been accepted.
-fn accepted(error: &clap::Error, arg: &clap::Arg) -> String {
-    let names: Vec<_> = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-    match std::error::Error::source(error) {
-        _ if !names.is_empty() => format!("expected {}", names.join(", ")),
-        Some(reason) => reason.to_string(),
-        None => "not accepted".to_owned(),
-    }
-}
-
 fn parse_mobile(text: &str) -> Result<Mobile, String> {
     Mobile::parse(text).ok_or_else(|| "expected a mobile number of mainland China".to_owned())
 }
@@ -735,36 +613,6 @@ fn parse_seconds_or_none(text: &str) -> Result<Duration, String> {
 fn parse_limit(text: &str) -> Result<u32, String> {
     let limit = text.parse().ok().filter(|limit: &u32| *limit <= 1_000_000);
     limit.ok_or_else(|| "expected a number from 0 (none) to 1000000".to_owned())
-}
-
-fn parse_http_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.ok_or_else(|| "expected an http: or https: URL".to_owned())
-}
-
-fn parse_origin(text: &str) -> Result<String, String> {
-    let origin = text.trim();
-    let valid = origin == "*" || parse_http_url(origin).is_ok_and(|url| url.origin().ascii_serialization() == origin);
-    if valid { Ok(origin.to_owned()) } else { Err("expected origins such as https://app.example.com, or *".to_owned()) }
-}
-
-/// A network, or a single address.
-fn parse_network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    network.map_err(|_| "expected addresses or networks such as 10.0.0.0/8 with commas between".to_owned())
-}
-
-fn parse_database_url(text: &str) -> Result<String, String> {
-    let known = ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme));
-    if known { Ok(text.to_owned()) } else { Err("expected a sqlite: or postgres: URL".to_owned()) }
-}
-
-fn parse_redis_url(text: &str) -> Result<String, String> {
-    let known = ["redis", "rediss"]
-        .iter()
-        .any(|scheme| ["", "-cluster", "-sentinel"].iter().any(|kind| text.starts_with(&format!("{scheme}{kind}://"))));
-    if known { Ok(text.to_owned()) } else { Err("expected a redis:, redis-cluster: or redis-sentinel: URL".to_owned()) }
 }
 
 fn parse_secret_key(text: &str) -> Result<MasterKey, String> {

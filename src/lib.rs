@@ -5,6 +5,7 @@ pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod env_file;
 mod hex;
 pub mod model;
 mod private_file;

@@ -3,7 +3,7 @@
 
 mod commands;
 
-use std::{net::SocketAddr, process::ExitCode, sync::atomic::Ordering};
+use std::{net::SocketAddr, path::Path, process::ExitCode, sync::atomic::Ordering};
 
 use commands::{CommandError, print, users};
 use phonepass::{
@@ -11,8 +11,8 @@ use phonepass::{
     app::{self, App, StartError},
     auth::keys,
     clock::Clock,
-    config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
-    server,
+    config::{Cli, Command, Config, HiddenUrl, KeysCommand, LoadError, SmsProviderName},
+    env_file, server,
     telemetry::{
         self, metrics,
         traces::{self, Traces},
@@ -24,10 +24,8 @@ use tokio::net::TcpListener;
 const WRONG_SETTINGS: u8 = 2;
 
 fn main() -> ExitCode {
-    if let Err(error) = dotenvy::from_path(".env")
-        && !error.not_found()
-    {
-        eprintln!(".env: {error}");
+    if let Err(problems) = env_file::load(Path::new(".env")) {
+        eprintln!("{}", problems.join("\n"));
         return WRONG_SETTINGS.into();
     }
     let cli = match Cli::from_process() {
@@ -113,7 +111,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
 }
 
 fn collector(config: &Config) -> Result<Option<Traces>, StartError> {
-    let Some(url) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
+    let Some(HiddenUrl(url)) = &config.otel_exporter_otlp_endpoint else { return Ok(None) };
     let traces = traces::install(url.as_str(), &config.otel_service_name);
     traces.map(Some).map_err(|error| StartError::Config(format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}")))
 }

@@ -15,8 +15,20 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads a file; creates it, as [`create`] does, only if there is none. Of several that do so at once all read the same.
+pub fn read_or_create(path: &Path, content: impl FnOnce() -> Vec<u8>) -> io::Result<String> {
+    let existing = fs::read_to_string(path);
+    if !existing.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return existing;
+    }
+    match create(path, &content()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => fs::read_to_string(path),
+    }
+}
+
 /// Creates a folder, and those above it, with mode 0700 where it does not exist.
-pub fn create_directory(path: &Path) -> io::Result<()> {
+fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use poem::http::{HeaderMap, HeaderName};
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Where proxies write who has asked them.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose word counts (`TRUSTED_PROXIES`).
 #[derive(Clone, Debug)]
@@ -29,7 +30,8 @@ impl TrustedProxies {
         client
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Is this one of them?
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

@@ -1,6 +1,6 @@
 //! What does every handler know about the request it serves?
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use poem::{
     FromRequest, Request, RequestBody, Result,
@@ -8,7 +8,7 @@ use poem::{
 };
 use uuid::Uuid;
 
-use super::{client_ip::TrustedProxies, language::Language};
+use super::{client_ip::TrustedProxies, language::Language, locality::is_local};
 use crate::model::origin::{Origin, Presence};
 
 /// Names a request, in both directions.
@@ -43,8 +43,6 @@ pub struct RequestContext {
     pub language: Language,
     /// The envelope.
     pub family: Family,
-    /// The address on the other end of the connection.
-    pub peer_ip: Option<IpAddr>,
     origin: Arc<Origin>,
 }
 
@@ -64,8 +62,10 @@ impl RequestContext {
         let bytes = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
         let request_id = bytes(X_REQUEST_ID).and_then(|id| str::from_utf8(id).ok()).filter(sane);
         let user_agent = bytes(header::USER_AGENT).map(String::from_utf8_lossy);
+        let client_ip = peer_ip.map(|peer| proxies.client_ip(peer, headers));
         let origin = Origin {
-            ip: peer_ip.map(|peer| proxies.client_ip(peer, headers)),
+            ip: client_ip,
+            is_local: is_local(request, proxies, peer_ip, client_ip),
             user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_LENGTH).collect()),
             request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             presence: Presence::while_held(waiting),
@@ -73,7 +73,6 @@ impl RequestContext {
         Self {
             language: Language::from_header(bytes(header::ACCEPT_LANGUAGE)),
             family: Family::of(request.uri().path()),
-            peer_ip,
             origin: Arc::new(origin),
         }
     }
@@ -83,9 +82,9 @@ impl RequestContext {
         &self.origin.request_id
     }
 
-    /// The client's address, behind trusted proxies too.
-    pub fn client_ip(&self) -> Option<IpAddr> {
-        self.origin.ip
+    /// Does it come from this machine, as far as can be told?
+    pub fn is_local(&self) -> bool {
+        self.origin.is_local
     }
 
     /// Where it comes from, for the rules.

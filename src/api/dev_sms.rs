@@ -1,4 +1,4 @@
-//! Where does a newcomer read the code? `/dev/sms`, with the console provider and for loopback callers only.
+//! Where does a newcomer read the code? `/dev/sms`, with the console provider and for callers on this machine only.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -10,7 +10,7 @@ use poem::{
 };
 use serde_json::json;
 
-use super::context::RequestContext;
+use super::{context::RequestContext, pages::root_from};
 use crate::sms::{Outbox, SentMessage};
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
@@ -19,7 +19,7 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
     <style>body{font:16px/1.5 system-ui,sans-serif;margin:2em auto;max-width:60em;padding:0 1em}\
     table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.4em;text-align:left}\
     .code{font:bold 1.2em monospace}</style>\
-    <h1>Messages</h1><p>The last 50 messages that would have been sent. <a href=\"/docs\">Swagger UI</a></p>";
+    <h1>Messages</h1><p>The last 50 messages that would have been sent. <a href=\"{root}docs\">Swagger UI</a></p>";
 
 /// The last messages: a page for people, JSON with `Accept: application/json`.
 pub struct DevSms(pub Outbox);
@@ -29,14 +29,16 @@ impl Endpoint for DevSms {
 
     async fn call(&self, request: Request) -> Result<Response> {
         let context = request.extensions().get::<Arc<RequestContext>>().expect("the pipeline has set the context");
-        let loopback = [context.peer_ip, context.client_ip()].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
-        if !loopback {
+        if !context.is_local() {
             return Err(NotFoundError.into());
         }
         let messages = self.0.recent();
         let mut accepted = request.headers().get_all(header::ACCEPT).iter();
-        let wants_json = accepted.any(|accept| String::from_utf8_lossy(accept.as_bytes()).contains("application/json"));
-        Ok(if wants_json { as_json(&messages) } else { Html(as_page(&messages)).into_response() })
+        if accepted.any(|accept| String::from_utf8_lossy(accept.as_bytes()).contains("application/json")) {
+            return Ok(as_json(&messages));
+        }
+        let page = as_page(&messages).replacen("{root}", &root_from(request.original_uri().path()), 1);
+        Ok(Html(page).into_response())
     }
 }
 

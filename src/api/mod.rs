@@ -23,6 +23,7 @@ mod form;
 mod ihome;
 mod image_codes;
 mod language;
+mod locality;
 mod metrics;
 mod names;
 mod operations;
@@ -38,6 +39,7 @@ mod sms_codes;
 mod timestamp;
 mod user;
 
+pub use cors::AllowedOrigin;
 pub use document::{Documents, print};
 pub use language::Language;
 pub use metrics::metrics;
@@ -126,7 +128,11 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
         .server(public_url);
     let raw = service.spec();
-    let documents = Arc::new(Documents::new(raw, Section::ALL.map(|section| section.name()).into()));
+    let documents = Arc::new(Documents::new(
+        raw,
+        Section::ALL.map(|section| section.name()).into(),
+        config.public_url.as_ref().map_or("", |url| url.path()),
+    ));
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {

@@ -36,11 +36,21 @@ impl Home {
 pub fn add_to(routes: Route, documents: &Arc<Documents>, swagger_ui: &str) -> Route {
     let (head, _) = swagger_ui.rsplit_once("<body>").expect("the framework's page has a body");
     let docs = head.replacen("<title>Swagger UI", "<title>Phonepass", 1) + include_str!("pages/swagger_ui.html");
-    let docs = Bytes::from(docs);
+    let docs = make_sync(move |request: Request| {
+        let page = docs.replace("{root}", &root_from(request.original_uri().path()));
+        page.with_content_type("text/html; charset=utf-8")
+    });
     routes
-        .at("/docs", get(make_sync(move |_| docs.clone().with_content_type("text/html; charset=utf-8"))))
+        .at("/docs", get(docs))
         .at("/openapi.json", get(Document::new(documents, "application/json", print)))
         .at("/openapi.yaml", get(Document::new(documents, "application/yaml", print_yaml)))
+}
+
+/// The way from a page to the service's root, for links: below which path a proxy shows the page is for the browser to know.
+/// An alias with a slash at the end is one level deeper.
+pub fn root_from(path: &str) -> String {
+    let levels = path.split('/').filter(|segment| !segment.is_empty()).count() + usize::from(path.ends_with('/'));
+    if levels > 1 { "../".repeat(levels - 1) } else { "./".to_owned() }
 }
 
 /// The document; in Chinese with `?lang=zh`.

@@ -31,6 +31,7 @@ pub mod revocation;
 pub mod sessions;
 mod signer;
 pub mod sms_code;
+pub mod test_codes;
 
 /// Everything that the outside can ask for.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! How is an SMS code made, sent and checked?
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use hmac::Mac;
 use rand::RngExt;
@@ -14,6 +14,7 @@ use super::{
     image_code::{ImageCodes, PictureAnswer},
     limits::{Guess, Limits, limited},
     master_key::{HmacSha256, MasterKey},
+    test_codes::TestCodes,
     to_the_end,
 };
 use crate::{
@@ -94,7 +95,7 @@ pub struct SmsCodeSettings {
     /// `SMS_CODE_MAX_ATTEMPTS`.
     pub max_attempts: u32,
     /// `SMS_TEST_CODES`: numbers with a fixed code, for app-store reviews and CI.
-    pub test_codes: HashMap<Mobile, String>,
+    pub test_codes: TestCodes,
     /// `IMAGE_CODE`.
     pub image_code: ImageCodePolicy,
     /// `SMS_TEXT` with `{code}` and `{minutes}`.
@@ -152,7 +153,7 @@ impl SmsCodes {
     pub async fn send(self: &Arc<Self>, request: CodeRequest) -> Result<(), Error> {
         let CodeRequest { mobile, purpose, caller, picture, origin } = request;
         let known = self.check_purpose(&mobile, purpose, caller).await?;
-        if self.settings.test_codes.contains_key(&mobile) {
+        if self.settings.test_codes.of(&mobile, &origin).is_some() {
             return Ok(());
         }
         let message = self.limits.message(&mobile, &origin);
@@ -183,7 +184,7 @@ impl SmsCodes {
         if self.users.user_by_mobile(&mobile).await?.is_some() {
             return Err(Error::MobileTaken);
         }
-        if self.settings.test_codes.contains_key(&mobile) {
+        if self.settings.test_codes.of(&mobile, &origin).is_some() {
             return Ok(());
         }
         let this = self.clone();
@@ -222,7 +223,7 @@ impl SmsCodes {
             value,
             ttl: REPEATABLE_FOR,
         });
-        let fixed = self.settings.test_codes.get(mobile).map(|fixed| self.digest(&slot, fixed));
+        let fixed = self.settings.test_codes.of(mobile, origin).map(|fixed| self.digest(&slot, fixed));
         let attempt = Attempt {
             slot: &slot,
             digest: &digest,

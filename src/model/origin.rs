@@ -14,6 +14,8 @@ pub struct Origin {
     pub user_agent: Option<String>,
     /// The `X-Request-Id`.
     pub request_id: String,
+    /// Is it this machine, as far as can be told?
+    pub is_local: bool,
     /// Does the sender still wait?
     pub presence: Presence,
 }

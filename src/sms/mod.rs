@@ -22,7 +22,7 @@ pub use failover::Failover;
 pub use measured::Measured;
 pub use tencent::{Tencent, TencentAccount};
 pub use twilio::{Twilio, TwilioAccount};
-pub use webhook::Webhook;
+pub use webhook::{Webhook, check_webhook_secret};
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 
 use crate::model::mobile::Mobile;

@@ -96,6 +96,14 @@ fn worth_a_retry(answer: &reqwest::Result<Response>) -> bool {
     }
 }
 
+/// Can calls be signed with this secret?
+///
+/// # Errors
+/// When it is empty or not base64. The words do not hold it.
+pub fn check_webhook_secret(secret: &SecretString) -> Result<(), String> {
+    signing_key(secret).map(drop)
+}
+
 fn signing_key(secret: &SecretString) -> Result<Hmac<Sha256>, String> {
     let secret = secret.expose_secret();
     let bytes = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret));

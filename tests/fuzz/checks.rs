@@ -126,7 +126,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let ttl = Duration::seconds(3600);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // Nothing is ever asked of it: verifying does no I/O.
-    let users = runtime.block_on(users::connect("sqlite::memory:", Statements::Named, 1)).unwrap();
+    let users = runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 1)).unwrap();
     let revocations = Arc::new(Revocations::new(users, clock.clone(), ttl));
     revocations.add(REVOKED_SESSION);
     let keys = Arc::new(Keys::load(Algorithm::Hs256, "no-such-folder".as_ref(), &master).unwrap());

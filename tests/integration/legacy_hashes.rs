@@ -66,7 +66,7 @@ async fn import(stores: &Stores, mobile: &str, hash: &str) {
         password_hash: Some(hash.to_owned()),
         created_at: DateTime::UNIX_EPOCH,
     };
-    let users = users::connect(&stores.database_url(), Statements::Named, 2).await.unwrap();
+    let users = users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 2).await.unwrap();
     assert_eq!(users.import_users(&[user], DateTime::UNIX_EPOCH).await.unwrap(), 1);
 }
 
@@ -227,7 +227,7 @@ on_every_backend! {
 async fn a_hash_of_ours_stays_as_it_is() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     app.register(MOBILE, PASSWORD).await.expect_errno(0);
-    let users = users::connect(&app.stores.database_url(), Statements::Named, 2).await.unwrap();
+    let users = users::connect(&app.stores.database_url().parse().unwrap(), Statements::Named, 2).await.unwrap();
     let mobile = Mobile::parse(MOBILE).unwrap();
     let hash = async || users.user_by_mobile(&mobile).await.unwrap().unwrap().password_hash.unwrap();
     let before = hash().await;

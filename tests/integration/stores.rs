@@ -34,14 +34,16 @@ const GAP: Duration = Duration::from_secs(60);
 const LIFETIME: Lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
 
 async fn user_store(stores: &Stores) -> Arc<dyn UserStore> {
-    let users = users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap();
+    let users = users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap();
     users.migrate().await.unwrap();
     users
 }
 
 async fn ephemeral_store(stores: &Stores, clock: &Clock) -> Arc<dyn EphemeralStore> {
     match stores.redis() {
-        Some((_, prefix)) => ephemeral::connect(Some(&server("TEST_REDIS_URL")), prefix, clock.clone()).await.unwrap(),
+        Some((_, prefix)) => {
+            ephemeral::connect(Some(&server("TEST_REDIS_URL").parse().unwrap()), prefix, clock.clone()).await.unwrap()
+        }
         None => ephemeral::connect(None, "", clock.clone()).await.unwrap(),
     }
 }
@@ -560,8 +562,8 @@ on_every_backend! {
     async fn migrating_again_and_at_the_same_time_changes_nothing(backends: Backends) {
         let stores = Stores::create(backends).await;
         let (first, second) = (
-            users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap(),
-            users::connect(&stores.database_url(), Statements::Named, 8).await.unwrap(),
+            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),
+            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),
         );
         let (one, other) = tokio::join!(first.migrate(), second.migrate());
         one.unwrap();

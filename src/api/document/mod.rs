@@ -25,14 +25,16 @@ fn preface(language: Language) -> &'static str {
 pub struct Documents {
     raw: String,
     sections: Vec<&'static str>,
+    base_path: String,
     en: OnceLock<Value>,
     zh: OnceLock<Value>,
 }
 
 impl Documents {
-    /// Takes what the framework writes, and the sections in their order.
-    pub fn new(raw: String, sections: Vec<&'static str>) -> Self {
-        Self { raw, sections, en: OnceLock::new(), zh: OnceLock::new() }
+    /// Takes what the framework writes, the sections in their order, and the path of `PUBLIC_URL`, for links.
+    pub fn new(raw: String, sections: Vec<&'static str>, base_path: &str) -> Self {
+        let base_path = base_path.trim_end_matches('/').to_owned();
+        Self { raw, sections, base_path, en: OnceLock::new(), zh: OnceLock::new() }
     }
 
     /// The one in a language: clients are generated from the English one, the Chinese one is for people.
@@ -41,13 +43,13 @@ impl Documents {
             Language::En => &self.en,
             Language::Zh => &self.zh,
         };
-        document.get_or_init(|| complete(&self.raw, language, &self.sections))
+        document.get_or_init(|| complete(&self.raw, language, &self.sections, &self.base_path))
     }
 }
 
 /// Completes the framework's document: one language throughout, the sections in their order, every refusal with its
 /// meaning, an example for everything.
-fn complete(raw: &str, language: Language, sections: &[&str]) -> Value {
+fn complete(raw: &str, language: Language, sections: &[&str], base_path: &str) -> Value {
     let raw = raw.replace("application/json; charset=utf-8", "application/json");
     let mut document: Value = serde_json::from_str(&name_envelopes(&raw)).expect("the framework writes JSON");
     if let Some(tags) = document["tags"].as_array_mut() {
@@ -63,7 +65,7 @@ fn complete(raw: &str, language: Language, sections: &[&str]) -> Value {
         translation::translate(&mut document);
         translation::translate_sections(&mut document);
     }
-    document["info"]["description"] = json!(preface(language));
+    document["info"]["description"] = json!(preface(language).replace("](/", &format!("]({base_path}/")));
     let examples = Examples::new(&document, language);
     for (path, operation) in operations(&mut document) {
         refuse_large_bodies(path, operation);

@@ -8,6 +8,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+pub use redis::RedisUrl;
+
 use super::StoreError;
 use crate::{
     clock::Clock,
@@ -190,7 +192,11 @@ pub trait EphemeralStore: Send + Sync {
 }
 
 /// Opens the store that a URL names, or keeps everything in this process if there is none.
-pub async fn connect(url: Option<&str>, prefix: &str, clock: Clock) -> Result<Arc<dyn EphemeralStore>, StoreError> {
+pub async fn connect(
+    url: Option<&RedisUrl>,
+    prefix: &str,
+    clock: Clock,
+) -> Result<Arc<dyn EphemeralStore>, StoreError> {
     Ok(match url {
         Some(url) => Arc::new(redis::Redis::connect(url, prefix).await?),
         None => Arc::new(in_process::InProcess::new(clock)),

@@ -1,6 +1,7 @@
 //! Where are users and sessions kept? The seam to the databases.
 
 mod batches;
+mod database;
 mod postgres;
 mod sqlite;
 
@@ -10,6 +11,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt;
 use uuid::Uuid;
+
+pub use database::Database;
+use database::Options;
 
 use super::StoreError;
 use crate::model::{
@@ -229,16 +233,26 @@ pub trait Administration: Send + Sync {
     async fn migrate(&self) -> Result<(), StoreError>;
 }
 
-/// Opens the store that a URL names (`postgres:` or `sqlite:`) without touching its schema.
+/// Why a database is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It answers, but it cannot keep users: another one has to be named.
+    #[error("{0}")]
+    Unfit(String),
+    /// It does not answer.
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+}
+
+/// Opens a database without touching its schema.
 pub async fn connect(
-    url: &str,
+    database: &Database,
     statements: Statements,
     max_connections: u32,
-) -> Result<Arc<dyn UserStore>, StoreError> {
-    Ok(if url.starts_with("sqlite:") {
-        Arc::new(sqlite::Sqlite::open(url, max_connections).await?)
-    } else {
-        Arc::new(postgres::Postgres::open(url, statements, max_connections)?)
+) -> Result<Arc<dyn UserStore>, OpenError> {
+    Ok(match &database.0 {
+        Options::Sqlite(options) => Arc::new(sqlite::Sqlite::open(options, max_connections).await?),
+        Options::Postgres(options) => Arc::new(postgres::Postgres::open(options, statements, max_connections).await?),
     })
 }
 

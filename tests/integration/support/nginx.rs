@@ -52,28 +52,20 @@ pub struct Proxied {
     client: reqwest::Client,
     reached: Arc<AtomicUsize>,
     application: JoinHandle<()>,
-    _nginx: Running,
+    _nginx: Nginx,
+}
+
+/// A process with a part of a configuration that is for the block `http`.
+pub struct Nginx {
+    _running: Running,
     // Dropped last: nginx writes into it.
     _folder: TempDir,
 }
 
-impl Proxied {
-    /// Asks the Phonepass at this URL.
-    pub async fn by(phonepass: &str) -> Self {
-        let reached = Arc::new(AtomicUsize::new(0));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let application = listener.local_addr().unwrap().to_string();
-        let echo = Echo(reached.clone()).boxed();
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let mut config = CONFIG.to_owned();
-        for (written, here) in [
-            ("server 127.0.0.1:8000;", format!("server {};", phonepass.strip_prefix("http://").unwrap())),
-            ("server 127.0.0.1:3000;", format!("server {application};")),
-            ("listen 8080;", format!("listen 127.0.0.1:{port};")),
-        ] {
-            assert_eq!(config.matches(written).count(), 1, "{written}");
-            config = config.replace(written, &here);
-        }
+impl Nginx {
+    /// Starts it, and waits until it listens on this port, as the configuration says.
+    pub async fn start(config: &str, port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("phonepass.conf"), config).unwrap();
         fs::write(folder.path().join("nginx.conf"), AROUND).unwrap();
         let mut nginx = Command::new(backends::server("TEST_NGINX"));
@@ -87,13 +79,33 @@ impl Proxied {
             TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await;
+        Self { _running: nginx, _folder: folder }
+    }
+}
+
+impl Proxied {
+    /// Asks the Phonepass at this URL.
+    pub async fn by(phonepass: &str) -> Self {
+        let reached = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let application = listener.local_addr().unwrap().to_string();
+        let echo = Echo(reached.clone()).boxed();
+        let port = free_port();
+        let mut config = CONFIG.to_owned();
+        for (written, here) in [
+            ("server 127.0.0.1:8000;", format!("server {};", phonepass.strip_prefix("http://").unwrap())),
+            ("server 127.0.0.1:3000;", format!("server {application};")),
+            ("listen 8080;", format!("listen 127.0.0.1:{port};")),
+        ] {
+            assert_eq!(config.matches(written).count(), 1, "{written}");
+            config = config.replace(written, &here);
+        }
         Self {
             url: format!("http://127.0.0.1:{port}"),
             client: reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap(),
             reached,
             application: tokio::spawn(server::serve(listener, echo, std::future::pending())),
-            _nginx: nginx,
-            _folder: folder,
+            _nginx: Nginx::start(&config, port).await,
         }
     }
 

@@ -1,25 +1,27 @@
 //! How do codes live in Redis, Valkey, Sentinel or Cluster?
 
+mod link;
 mod redemptions;
 mod scripts;
+mod url;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fred::{
-    clients::{Client, Pool},
-    error::ErrorKind,
     interfaces::{ClientLike, KeysInterface, LuaInterface},
     types::{
         Builder, Expiration, FromValue, Key, Value,
-        config::{Config, ReconnectPolicy, TcpConfig},
+        config::{ReconnectPolicy, TcpConfig},
         scripts::Script,
     },
 };
 use tokio::task::AbortHandle;
 
+use link::Link;
 use redemptions::{Presented, Redemptions};
+pub use url::RedisUrl;
 
 use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
 use crate::{
@@ -34,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The store on Redis.
 pub struct Redis {
-    pool: Pool,
+    link: Link,
     prefix: String,
     clustered: bool,
     redemptions: Coalescer<Redemptions>,
@@ -49,8 +51,8 @@ impl Drop for Redis {
 
 impl Redis {
     /// Starts connecting. A server that is not there yet is tried again for ever, in the background.
-    pub async fn connect(url: &str, prefix: &str) -> Result<Self, StoreError> {
-        let mut config = Config::from_url(url).map_err(|error| StoreError::new(STORE, error))?;
+    pub async fn connect(RedisUrl(config): &RedisUrl, prefix: &str) -> Result<Self, StoreError> {
+        let mut config = config.clone();
         config.fail_fast = false;
         let clustered = config.server.is_clustered();
         let pool = Builder::from_config(config)
@@ -67,14 +69,9 @@ impl Redis {
             .set_policy(ReconnectPolicy::new_constant(0, 200))
             .build_pool(2)
             .map_err(|error| StoreError::new(STORE, error))?;
-        pool.connect();
-        let watchers =
-            pool.clients().iter().cloned().map(|client| tokio::spawn(watch(client)).abort_handle()).collect();
-        if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() {
-            tracing::warn!("redis cannot be reached yet; trying on");
-        }
-        let redemptions = Coalescer::new(Redemptions(pool.clone()));
-        Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions, watchers })
+        let (link, watchers) = Link::connect(pool).await;
+        let redemptions = Coalescer::new(Redemptions(link.clone()));
+        Ok(Self { link, prefix: prefix.to_owned(), clustered, redemptions, watchers })
     }
 
     fn image_code_key(&self, id: &str) -> Key {
@@ -195,7 +192,7 @@ impl Redis {
     }
 
     async fn run<R: FromValue>(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
-        run(&self.pool, script, keys, args).await
+        run(&self.link, script, keys, args).await
     }
 }
 
@@ -203,12 +200,13 @@ impl Redis {
 impl EphemeralStore for Redis {
     async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError> {
         let expiry = Expiration::PX(millis(ttl));
-        let set = self.pool.set(self.image_code_key(id), text, Some(expiry), None, false);
-        traces::call(STORE, set).await.map_err(unavailable)
+        let set = self.link.pool.set(self.image_code_key(id), text, Some(expiry), None, false);
+        traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))
     }
 
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
-        traces::call(STORE, self.pool.getdel(self.image_code_key(id))).await.map_err(unavailable)
+        let text = self.link.pool.getdel(self.image_code_key(id));
+        traces::call(STORE, text).await.map_err(|error| self.link.unavailable(&error))
     }
 
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
@@ -259,7 +257,7 @@ impl EphemeralStore for Redis {
         let attempt = self.prepare(attempt);
         if self.clustered {
             // A script reaches the keys of one mobile only.
-            Redemptions(self.pool.clone()).one(&attempt).await
+            Redemptions(self.link.clone()).one(&attempt).await
         } else {
             self.redemptions.call(attempt).await?
         }
@@ -280,26 +278,13 @@ impl EphemeralStore for Redis {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.pool.ping(None).await.map_err(unavailable)
-    }
-}
-
-/// Drops a connection whose other end is gone without a word, as after a power cut. The driver's own check sees that only
-/// while nothing is sent, and under load something always is.
-async fn watch(client: Client) {
-    loop {
-        tokio::time::sleep(TIMEOUT).await;
-        let answer: Result<(), _> = client.ping(None).await;
-        let silent = answer.is_err_and(|error| *error.kind() == ErrorKind::Timeout);
-        if silent && client.is_connected() && client.force_reconnection().await.is_ok() {
-            tracing::warn!("redis did not answer: connected anew");
-        }
+        self.link.pool.ping(None).await.map_err(|error| self.link.unavailable(&error))
     }
 }
 
 /// Runs a script by its hash, and by its source where the server does not know it yet.
-async fn run<R: FromValue>(pool: &Pool, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
-    let client = pool.next();
+async fn run<R: FromValue>(link: &Link, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
+    let client = link.pool.next();
     let outcome = traces::call(STORE, async {
         match client.evalsha(script.sha1().clone(), keys.clone(), args.clone()).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
@@ -308,11 +293,7 @@ async fn run<R: FromValue>(pool: &Pool, script: &Script, keys: Vec<Key>, args: V
             outcome => outcome,
         }
     });
-    outcome.await.map_err(unavailable)
-}
-
-fn unavailable(error: fred::error::Error) -> StoreError {
-    StoreError::new(STORE, error)
+    outcome.await.map_err(|error| link.unavailable(&error))
 }
 
 /// What the survey in a script found.

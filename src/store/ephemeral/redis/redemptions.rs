@@ -5,12 +5,9 @@ use std::{
     time::Duration,
 };
 
-use fred::{
-    clients::Pool,
-    types::{Key, Value},
-};
+use fred::types::{Key, Value};
 
-use super::{super::Redemption, STORE, TIMEOUT, duration, run, scripts};
+use super::{super::Redemption, STORE, TIMEOUT, duration, link::Link, run, scripts};
 use crate::{
     model::origin::Presence,
     store::{
@@ -48,7 +45,7 @@ impl Call for Presented {
 type Outcome = (i64, i64, i64, String);
 
 /// Redeems codes.
-pub struct Redemptions(pub Pool);
+pub struct Redemptions(pub Link);
 
 impl Batch for Redemptions {
     type Call = Presented;

@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod batches;
 mod connections;
+mod diagnosis;
 mod pool;
 mod sessions;
 
@@ -21,7 +22,7 @@ use batches::{LookUps, Refreshes, SignIns};
 use connections::Connections;
 use pool::Pool;
 
-use super::{PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded};
+use super::{OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded};
 use crate::{
     model::{
         mobile::Mobile,
@@ -63,23 +64,41 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes the pools; connects when the first statement needs it.
-    pub fn open(url: &str, statements: Statements, max_connections: u32) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse().map_err(|error| StoreError::new(STORE, error))?;
-        let options = options.application_name("phonepass");
+    /// Makes the pools, and looks whether the database can hold every name.
+    pub async fn open(
+        options: &PgConnectOptions,
+        statements: Statements,
+        max_connections: u32,
+    ) -> Result<Self, OpenError> {
+        let options = options.clone().application_name("phonepass");
         let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
         let settings = [("statement_timeout", statement_timeout.as_str()), ("jit", "off")];
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
         let pool = |settings: &[_], size| Pool::new(options.clone(), statements, settings, size);
         let batches = Arc::new(Connections::new(pool(&[&settings[..], &SETTINGS_OF_BATCHES].concat(), of_batches)));
-        Ok(Self {
+        let store = Self {
             pool: pool(&settings, (max_connections - of_batches).max(1)),
             options,
             sign_ins: Coalescer::new(SignIns(batches.clone())),
             refreshes: Coalescer::new(Refreshes(batches.clone())),
             look_ups: Coalescer::new(LookUps(batches.clone())),
             batches,
-        })
+        };
+        store.check_encoding().await?;
+        Ok(store)
+    }
+
+    /// In any other encoding a name in Chinese, or one with an emoji, is an error of each request that brings one.
+    async fn check_encoding(&self) -> Result<(), OpenError> {
+        let query = sqlx::query_scalar("SELECT current_setting('server_encoding')");
+        let encoding: String = bounded(STORE, query.fetch_one(&self.pool)).await?;
+        if encoding == "UTF8" {
+            return Ok(());
+        }
+        Err(OpenError::Unfit(format!(
+            "the encoding of the database is {encoding}, which does not hold every name: expected UTF8, as from CREATE \
+             DATABASE phonepass ENCODING 'UTF8' TEMPLATE template0"
+        )))
     }
 }
 

@@ -25,6 +25,7 @@ use sqlx::{
 use super::{
     super::{CONNECT_TIMEOUT, PoolUse, Statements, pool_use},
     REST,
+    diagnosis::Diagnosis,
 };
 
 /// SQLSTATE of a write on a server that only reads.
@@ -39,6 +40,7 @@ pub struct Pool {
     /// What opens a transaction that brings its settings along; nothing where statements have names.
     opening: Option<Arc<str>>,
     demotion: Demotion,
+    diagnosis: Diagnosis,
 }
 
 impl Pool {
@@ -54,6 +56,7 @@ impl Pool {
             // A pooler refuses settings that it does not know.
             Statements::Unnamed => (options.extra_float_digits(None), Some(opening(settings))),
         };
+        let diagnosis = Diagnosis::new(options.clone());
         let demotion = Demotion::default();
         let noticed = demotion.clone();
         let connections = PgPoolOptions::new()
@@ -72,7 +75,7 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options);
-        Self { connections, opening: opening.map(Arc::from), demotion }
+        Self { connections, opening: opening.map(Arc::from), demotion, diagnosis }
     }
 
     /// How many connections there may be.
@@ -93,16 +96,22 @@ impl Pool {
     /// For several statements: all of them or none.
     pub async fn begin(&self) -> sqlx::Result<Session> {
         let transaction = match &self.opening {
-            None => self.connections.begin().await?,
-            Some(opening) => self.connections.begin_with(AssertSqlSafe(opening.clone())).await?,
+            None => self.connections.begin().await,
+            Some(opening) => self.connections.begin_with(AssertSqlSafe(opening.clone())).await,
         };
-        Ok(self.session(Link::Transaction(transaction)))
+        match transaction {
+            Ok(transaction) => Ok(self.session(Link::Transaction(transaction))),
+            Err(error) => Err(self.diagnosis.of(error).await),
+        }
     }
 
     /// For statements by themselves: a transaction only where they need one.
     pub async fn acquire(&self) -> sqlx::Result<Session> {
         match self.opening {
-            None => Ok(self.resume(self.connections.acquire().await?)),
+            None => match self.connections.acquire().await {
+                Ok(connection) => Ok(self.resume(connection)),
+                Err(error) => Err(self.diagnosis.of(error).await),
+            },
             Some(_) => self.begin().await,
         }
     }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use batches::{LookUps, Refreshes, SignIns};
 
-use super::{PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
+use super::{OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
 use crate::{
     model::{
         mobile::Mobile,
@@ -29,6 +29,9 @@ use crate::{
 };
 
 const STORE: &str = "sqlite";
+
+/// SQLite's code for a file that something else has written.
+const NOT_A_DATABASE: &str = "26";
 
 /// The store on SQLite: one connection that writes, several that read.
 pub struct Sqlite {
@@ -42,9 +45,9 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens the file, creating it (for its owner alone) if there is none.
-    pub async fn open(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let options: SqliteConnectOptions = url.parse().map_err(|error| StoreError::new(STORE, error))?;
+    pub async fn open(options: &SqliteConnectOptions, max_connections: u32) -> Result<Self, OpenError> {
         let options = options
+            .clone()
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -52,7 +55,7 @@ impl Sqlite {
         create_private(options.get_filename()).map_err(|error| StoreError::new(STORE, error))?;
         let pool =
             |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(STATEMENT_TIMEOUT);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| StoreError::new(STORE, error))?;
+        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| open_error(&error))?;
         let readers = pool(max_connections).connect_lazy_with(options.read_only(true).create_if_missing(false));
         Ok(Self {
             sign_ins: Coalescer::new(SignIns(writer.clone())),
@@ -79,10 +82,21 @@ impl UserStore for Sqlite {
     }
 }
 
+fn open_error(error: &sqlx::Error) -> OpenError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    match code.as_deref() {
+        Some(NOT_A_DATABASE) => OpenError::Unfit("the file is no SQLite database".to_owned()),
+        _ => StoreError::new(STORE, error).into(),
+    }
+}
+
 /// Makes the file, if there is none, for its owner alone; SQLite gives the files beside it the same mode.
 fn create_private(path: &Path) -> io::Result<()> {
     // A URI, which is what a database in memory is to SQLite.
     if path.to_string_lossy().starts_with("file:") {
+        return Ok(());
+    }
+    if path.exists() {
         return Ok(());
     }
     match private_file::create(path, &[]) {
