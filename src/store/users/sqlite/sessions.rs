@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
     super::{
-        NewUser, Rotation, SESSIONS_SHOWN, Sessions,
+        Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
     },
@@ -90,11 +91,12 @@ impl Sessions for Sqlite {
 
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
+            let query = sqlx::query(concat!(
                 "SELECT * FROM sessions
-                 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
-                 ORDER BY created_at DESC, id DESC LIMIT $3",
-            );
+                 WHERE user_id = $1 AND expires_at > $2 AND ",
+                not_ended!("sessions"),
+                " ORDER BY created_at DESC, id DESC LIMIT $3",
+            ));
             let query = query.bind(user_id).bind(now.timestamp_micros()).bind(SESSIONS_SHOWN);
             query.fetch_all(&self.readers).await?.iter().map(session_from).collect()
         })
@@ -111,7 +113,12 @@ impl Sessions for Sqlite {
         self.refreshes.call(Refresh { session_id, presented, now, lifetime }).await
     }
 
-    async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn end_session(
+        &self,
+        user_id: Uuid,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, async { end_session(&mut *self.writer.acquire().await?, user_id, id, now).await }).await
     }
 
@@ -124,11 +131,24 @@ impl Sessions for Sqlite {
         bounded(STORE, async { end_sessions(&mut *self.writer.acquire().await?, user_id, keep, now).await }).await
     }
 
-    async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
+    async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1");
-            let rows = query.bind(since.timestamp_micros()).fetch_all(&self.readers).await?;
-            rows.iter().map(|row| Ok((row.try_get("id")?, time_from(row, "revoked_at")?))).collect()
+            let query = sqlx::query(concat!(
+                "SELECT NULL AS id, ",
+                valid_from!(),
+                " AS time UNION ALL SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1"
+            ));
+            let mut endings = Endings { valid_from: DateTime::UNIX_EPOCH, ended: Vec::new() };
+            // One by one: all rows together would take several times the memory of what is in them.
+            let mut rows = query.bind(since.timestamp_micros()).fetch(&self.readers);
+            while let Some(row) = rows.try_next().await? {
+                let time = time_from(&row, "time")?;
+                match row.try_get("id")? {
+                    Some(id) => endings.ended.push((id, time)),
+                    None => endings.valid_from = time,
+                }
+            }
+            Ok(endings)
         })
         .await
     }
