@@ -33,6 +33,7 @@ pub struct Revocations {
 #[derive(Default)]
 struct State {
     valid_from: DateTime<Utc>,
+    /// When this instance learnt of each, by its own clock.
     ended: HashMap<Uuid, DateTime<Utc>>,
     synced_at: Option<DateTime<Utc>>,
 }
@@ -69,8 +70,8 @@ impl Revocations {
         let Endings { valid_from, ended } = self.users.endings_since(since).await?;
         let mut state = self.state.write().expect("no panic while the list is held");
         state.valid_from = valid_from;
-        state.ended.retain(|_, ended_at| *ended_at >= oldest);
-        state.ended.extend(ended);
+        state.ended.retain(|_, learnt_at| *learnt_at >= oldest);
+        state.ended.extend(ended.into_iter().map(|session_id| (session_id, now)));
         state.synced_at = Some(now);
         Ok(())
     }

@@ -76,8 +76,8 @@ pub enum MobileChange {
 pub struct Endings {
     /// All that began before this; 1970 if they never were all ended.
     pub valid_from: DateTime<Utc>,
-    /// Those that were ended by themselves lately, and when.
-    pub ended: Vec<(Uuid, DateTime<Utc>)>,
+    /// Those that were ended by themselves lately.
+    pub ended: Vec<Uuid>,
 }
 
 /// Where a list of users goes on, and in which order.

@@ -136,16 +136,15 @@ impl Sessions for Sqlite {
             let query = sqlx::query(concat!(
                 "SELECT NULL AS id, ",
                 valid_from!(),
-                " AS time UNION ALL SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1"
+                " AS valid_from UNION ALL SELECT id, NULL FROM sessions WHERE revoked_at >= $1"
             ));
             let mut endings = Endings { valid_from: DateTime::UNIX_EPOCH, ended: Vec::new() };
             // One by one: all rows together would take several times the memory of what is in them.
             let mut rows = query.bind(since.timestamp_micros()).fetch(&self.readers);
             while let Some(row) = rows.try_next().await? {
-                let time = time_from(&row, "time")?;
                 match row.try_get("id")? {
-                    Some(id) => endings.ended.push((id, time)),
-                    None => endings.valid_from = time,
+                    Some(id) => endings.ended.push(id),
+                    None => endings.valid_from = time_from(&row, "valid_from")?,
                 }
             }
             Ok(endings)
