@@ -58,6 +58,8 @@ on_every_backend! {
         expect_ended(&app, &first).await;
         expect_ended(&app, &second).await;
 
+        assert_eq!(app.stores.count("sessions WHERE revoked_at IS NOT NULL").await, 0, "written one by one");
+
         let new = renewed.sign_in(MOBILE).await;
         expect_goes_on(&renewed, &new).await;
         app.user(&new.access).await.expect(200);
