@@ -36,7 +36,7 @@ fn new_secret() -> String {
 async fn stores_with_a_key(backends: Backends) -> Stores {
     let stores = Stores::create(backends).await;
     let key = keys::generate(Algorithm::Es256, &stores.folder.path().join("keys"), Clock::system().now()).unwrap();
-    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let an_hour_ago = SystemTime::from(Clock::system().now()) - Duration::from_secs(3600);
     File::options().write(true).open(key).unwrap().set_modified(an_hour_ago).unwrap();
     stores
 }
