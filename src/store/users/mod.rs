@@ -1,6 +1,7 @@
 //! Where are users and sessions kept? The seam to the databases.
 
 mod batches;
+mod cursor;
 mod postgres;
 mod sqlite;
 
@@ -10,6 +11,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt;
 use uuid::Uuid;
+
+pub use cursor::Cursor;
 
 use super::StoreError;
 use crate::model::{
@@ -78,31 +81,6 @@ pub struct Endings {
     pub valid_from: DateTime<Utc>,
     /// Those that were ended by themselves lately.
     pub ended: Vec<Uuid>,
-}
-
-/// Where a list of users goes on, and in which order.
-#[derive(Clone, Copy)]
-pub enum Cursor {
-    /// In the order in which users came into this database: after this id.
-    Id(Uuid),
-    /// In the order in which they were created: after this time and, of those created then, after this id.
-    CreatedAt(DateTime<Utc>, Uuid),
-}
-
-impl Cursor {
-    /// Where the list of all users begins, or of those who were created at or after a time.
-    pub fn start(created_after: Option<DateTime<Utc>>) -> Self {
-        created_after.map_or(Self::Id(Uuid::nil()), |time| Self::CreatedAt(time, Uuid::nil()))
-    }
-
-    /// The place behind a user.
-    #[must_use]
-    pub fn after(self, user: &User) -> Self {
-        match self {
-            Self::Id(_) => Self::Id(user.id),
-            Self::CreatedAt(..) => Self::CreatedAt(user.created_at, user.id),
-        }
-    }
 }
 
 /// The connections of one pool, at one moment.
@@ -214,7 +192,7 @@ pub trait Sessions: Send + Sync {
     ) -> Result<Rotation, StoreError>;
 
     /// Ends a session of a user, also one that has expired: a token may name it for longer. Returns when it expires;
-    /// `None` if it has been ended before or is somebody else's.
+    /// `None` if it has been ended before or belongs to another user.
     async fn end_session(
         &self,
         user_id: Uuid,
