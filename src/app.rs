@@ -114,7 +114,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let codes = ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, clock.clone()).await?;
     let (provider, outbox) = sms_provider(config, &clock)?;
 
-    let access_token_ttl = seconds(config.access_token_ttl);
+    // No token outlives its session.
+    let access_token_ttl = seconds(config.access_token_ttl.min(config.refresh_token_ttl).min(config.session_max_age));
     let revocations = Arc::new(Revocations::new(users.clone(), clock.clone(), access_token_ttl));
     revocations.sync().await?;
     let sessions = Arc::new(Sessions {
@@ -175,7 +176,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys));
     background.spawn(async move { ahead.draw_ahead().await });
-    background.spawn(clean_sessions(users, clock));
+    background.spawn(clean_sessions(users, clock, access_token_ttl));
     Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, background })
 }
 
@@ -220,21 +221,25 @@ async fn check_fingerprint(
     clock: &Clock,
 ) -> Result<(), StartError> {
     let fingerprint = master.fingerprint();
-    if users.setting_or_insert(FINGERPRINT, &fingerprint).await? == fingerprint {
-        return Ok(());
+    loop {
+        let known = users.setting_or_insert(FINGERPRINT, &fingerprint).await?;
+        if known == fingerprint {
+            return Ok(());
+        }
+        if !accept_new {
+            return Err(StartError::Config(
+                "SECRET_KEY is not the one that this database was used with. Start with the former one (all instances \
+                 share it; without SECRET_KEY it is DATA_DIR/secret.key), or take the new one with `phonepass serve \
+                 --accept-new-secret`: all sessions end."
+                    .to_owned(),
+            ));
+        }
+        // One of several instances that start together does it: the others would end sessions that have begun since.
+        if users.end_all_sessions(clock.now(), FINGERPRINT, &known, &fingerprint).await? {
+            tracing::warn!("a new SECRET_KEY was accepted; all sessions have ended");
+            return Ok(());
+        }
     }
-    if !accept_new {
-        return Err(StartError::Config(
-            "SECRET_KEY is not the one that this database was used with. Start with the former one (all instances \
-             share it; without SECRET_KEY it is DATA_DIR/secret.key), or take the new one with `phonepass serve \
-             --accept-new-secret`: all sessions end."
-                .to_owned(),
-        ));
-    }
-    users.end_all_sessions(clock.now()).await?;
-    users.set_setting(FINGERPRINT, &fingerprint).await?;
-    tracing::warn!("a new SECRET_KEY was accepted; all sessions have ended");
-    Ok(())
 }
 
 fn sms_provider(config: &Config, clock: &Clock) -> Result<(Arc<dyn SmsProvider>, Option<Outbox>), StartError> {
@@ -357,10 +362,11 @@ async fn watch_keys(keys: Arc<Keys>) {
     }
 }
 
-async fn clean_sessions(users: Arc<dyn UserStore>, clock: Clock) {
+async fn clean_sessions(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono::Duration) {
     loop {
         tokio::time::sleep(CLEANING).await;
-        let before = clock.now() - KEPT_AFTER_EXPIRY;
+        // While a token may name a session, its row tells instances that start that it has been ended.
+        let before = clock.now() - KEPT_AFTER_EXPIRY - access_token_ttl;
         loop {
             match users.delete_sessions_over_before(before, CLEANING_BATCH).await {
                 Ok(deleted) if deleted == u64::from(CLEANING_BATCH) => {}

@@ -100,7 +100,7 @@ pub enum UsersCommand {
     Delete(ChosenUser),
     /// Print the users in the order in which they came here
     List {
-        /// Only those who registered at this time or later, such as 2026-01-31 or 2026-01-31T12:00:00Z
+        /// Only those who registered at this time or later, in that order; such as 2026-01-31 or 2026-01-31T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = parse_point_in_time)]
         created_after: Option<DateTime<Utc>>,
         /// How to print them
@@ -209,7 +209,7 @@ pub struct Config {
     #[arg(long, env, value_name = "TEXT", default_value = "phonepass")]
     pub jwt_audience: String,
 
-    /// Lifetime of an access token
+    /// Lifetime of an access token; it ends with its session at the latest
     #[arg(long, env, value_name = "SECONDS", default_value = "3600", value_parser = parse_seconds)]
     pub access_token_ttl: Duration,
 

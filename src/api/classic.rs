@@ -88,7 +88,8 @@ pub struct ClassicSession {
     refresh_token: String,
     /// Always `Bearer`.
     token_type: String,
-    /// Seconds until the access token expires: 3600, unless the service is set otherwise.
+    /// Seconds until the access token expires: 3600, unless the service is set otherwise; less if the session
+    /// ends sooner.
     expires_in: u64,
     /// Seconds until the session ends unless it is refreshed: 1209600 (14 days), unless the service is set
     /// otherwise; less near the session's greatest age.

@@ -49,7 +49,8 @@ pub struct AccessTokens {
     pub issuer: String,
     /// The claim `aud`.
     pub audience: String,
-    /// How long a token is valid.
+    /// How long a token is valid at most. [`Revocations`] remember ended sessions for this long, so it also bounds tokens
+    /// that were issued while the setting was longer.
     pub ttl: Duration,
     /// What time it is.
     pub clock: Clock,
@@ -57,6 +58,14 @@ pub struct AccessTokens {
     pub revocations: Arc<Revocations>,
     /// What was verified before.
     pub verified: Verified,
+}
+
+/// A fresh access token.
+pub struct AccessToken {
+    /// The JWT.
+    pub jwt: String,
+    /// Seconds from its `iat` to its `exp`.
+    pub expires_in: u64,
 }
 
 /// The tokens whose signature and claims hold, by SHA-256. An app sends the same one for an hour, and a signature takes
@@ -92,22 +101,25 @@ struct Claims<'a> {
 }
 
 impl AccessTokens {
-    /// A fresh token of a session.
-    pub fn issue(&self, session: &Session) -> Result<String, Error> {
+    /// A fresh token of a session, which it does not outlive.
+    pub fn issue(&self, session: &Session) -> Result<AccessToken, Error> {
         let now = self.clock.now();
+        let (iat, exp) = (now.timestamp(), session.expires_at.min(now + self.ttl).timestamp());
         let claims = Claims {
             iss: &self.issuer,
             sub: session.user_id,
             aud: &self.audience,
-            iat: now.timestamp(),
-            exp: (now + self.ttl).timestamp(),
+            iat,
+            exp,
             jti: Uuid::now_v7(),
             sid: session.id,
             client_id: CLIENT_ID,
             amr: [session.method.as_str()],
             user_id: session.user_id,
         };
-        self.keys.current().signing().sign(&claims).map_err(|error| Error::Internal(format!("signing: {error}")))
+        let jwt = self.keys.current().signing().sign(&claims);
+        let jwt = jwt.map_err(|error| Error::Internal(format!("signing: {error}")))?;
+        Ok(AccessToken { jwt, expires_in: u64::try_from(exp - iat).unwrap_or_default() })
     }
 
     /// Who this token speaks for.
@@ -119,7 +131,7 @@ impl AccessTokens {
         if expires_at <= self.clock.now() {
             return Err(Error::TokenExpired);
         }
-        if self.revocations.contains(identity.session_id) {
+        if self.revocations.is_over(identity.session_id) {
             return Err(Error::SessionRevoked);
         }
         Ok(identity)
@@ -140,8 +152,8 @@ impl AccessTokens {
 
     fn check(&self, claims: &Members, generation: u64) -> Option<VerifiedToken> {
         let identity = claims.identity()?;
-        let expires_at = claims.time("exp")?;
         let issued_at = claims.time("iat")?;
+        let expires_at = claims.time("exp")?.min(issued_at.checked_add_signed(self.ttl)?);
         let not_before = match claims.0.get("nbf") {
             Some(_) => claims.time("nbf")?,
             None => issued_at,

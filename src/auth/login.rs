@@ -154,8 +154,7 @@ impl Login {
             self.users.sign_in(&user, session).await?;
         }
         let opened = self.users.session(session.id).await?.ok_or(Error::AccountDisabled)?;
-        let over = opened.revoked_at.is_some() || opened.expires_at <= self.sessions.clock.now();
-        let user = if over { None } else { self.users.user(opened.user_id).await? };
+        let user = if self.sessions.is_over(&opened) { None } else { self.users.user(opened.user_id).await? };
         self.tokens(user.ok_or(Error::SmsCodeExpired)?, &opened)
     }
 

@@ -10,7 +10,11 @@ use uuid::Uuid;
 
 use crate::{
     clock::Clock,
-    store::{StoreError, users::UserStore},
+    model::session,
+    store::{
+        StoreError,
+        users::{Endings, UserStore},
+    },
 };
 
 /// How much of the past each look at the database repeats: what commits late, or on an instance whose clock is slow,
@@ -18,7 +22,7 @@ use crate::{
 const OVERLAP: Duration = Duration::seconds(30);
 
 /// The sessions that ended during the last lifetime of an access token, in memory: a token is verified without any
-/// I/O, and still refused once its session is over (ASVS 7.4.1).
+/// I/O, and still refused once its session is over (ASVS 7.4.1). All sessions that ended at once are a single time.
 pub struct Revocations {
     users: Arc<dyn UserStore>,
     clock: Clock,
@@ -26,7 +30,10 @@ pub struct Revocations {
     state: RwLock<State>,
 }
 
+#[derive(Default)]
 struct State {
+    valid_from: DateTime<Utc>,
+    /// When this instance learnt of each, by its own clock.
     ended: HashMap<Uuid, DateTime<Utc>>,
     synced_at: Option<DateTime<Utc>>,
 }
@@ -34,12 +41,18 @@ struct State {
 impl Revocations {
     /// Knows of no session until it is synced.
     pub fn new(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: Duration) -> Self {
-        Self { users, clock, access_token_ttl, state: RwLock::new(State { ended: HashMap::new(), synced_at: None }) }
+        Self { users, clock, access_token_ttl, state: RwLock::default() }
     }
 
-    /// Is this session over?
-    pub fn contains(&self, session_id: Uuid) -> bool {
-        self.state.read().expect("no panic while the list is held").ended.contains_key(&session_id)
+    /// Has this session been ended, by itself or with all others?
+    pub fn is_over(&self, session_id: Uuid) -> bool {
+        let state = self.state.read().expect("no panic while the list is held");
+        session::begun_at(session_id) < state.valid_from || state.ended.contains_key(&session_id)
+    }
+
+    /// The sessions that began before this have ended.
+    pub fn valid_from(&self) -> DateTime<Utc> {
+        self.state.read().expect("no panic while the list is held").valid_from
     }
 
     /// Takes note of a session that ended here: others learn of it from the database.
@@ -54,10 +67,11 @@ impl Revocations {
         let oldest = now - self.access_token_ttl - OVERLAP;
         let synced_at = self.state.read().expect("no panic while the list is held").synced_at;
         let since = synced_at.map_or(oldest, |at| (at - OVERLAP).max(oldest));
-        let ended = self.users.sessions_ended_since(since).await?;
+        let Endings { valid_from, ended } = self.users.endings_since(since).await?;
         let mut state = self.state.write().expect("no panic while the list is held");
-        state.ended.retain(|_, ended_at| *ended_at >= oldest);
-        state.ended.extend(ended);
+        state.valid_from = valid_from;
+        state.ended.retain(|_, learnt_at| *learnt_at >= oldest);
+        state.ended.extend(ended.into_iter().map(|session_id| (session_id, now)));
         state.synced_at = Some(now);
         Ok(())
     }

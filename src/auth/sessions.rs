@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::Duration;
+use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::{
@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     model::{
         origin::Origin,
-        session::{Lifetime, NewSession, Session, SignInMethod},
+        session::{self, Lifetime, NewSession, Session, SignInMethod},
         user::{User, UserStatus},
     },
     store::users::{Rotation, UserStore},
@@ -58,16 +58,19 @@ pub struct Sessions {
 impl Sessions {
     /// A session that is about to be opened.
     pub fn begin(&self, method: SignInMethod, origin: Arc<Origin>) -> NewSession {
-        let now = self.clock.now();
-        NewSession { id: Uuid::now_v7(), method, created_at: now, expires_at: self.lifetime.expiry(now, now), origin }
+        // All sessions may have been ended by an instance whose clock is ahead: this one begins after that all the same.
+        let now = self.clock.now().max(self.revocations.valid_from());
+        let expires_at = self.lifetime.expiry(now, now);
+        NewSession { id: session::id_at(now), method, created_at: now, expires_at, origin }
     }
 
     /// The tokens of a session.
     pub fn tokens(&self, session: &Session, is_new_user: bool) -> Result<TokenSet, Error> {
+        let token = self.access_tokens.issue(session)?;
         Ok(TokenSet {
-            token: self.access_tokens.issue(session)?,
+            token: token.jwt,
             refresh_token: self.refresh_tokens.issue(session.id, session.refresh_counter),
-            expires_in: self.access_tokens.ttl.num_seconds().unsigned_abs(),
+            expires_in: token.expires_in,
             refresh_expires_in: whole_seconds(session.expires_at - self.clock.now()),
             user_id: session.user_id,
             is_new_user,
@@ -108,9 +111,11 @@ impl Sessions {
         Ok(self.users.sessions(identity.user_id, self.clock.now()).await?)
     }
 
-    /// Ends one of the user's sessions.
+    /// Ends one of the user's sessions. One that has expired is none to the user, as in [`Sessions::list`], and is ended
+    /// all the same.
     pub async fn end_one(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<(), Error> {
-        if self.end(identity, id, origin).await? { Ok(()) } else { Err(Error::NoSuchSession) }
+        let expires_at = self.end(identity, id, origin).await?;
+        if expires_at.is_some_and(|time| time > self.clock.now()) { Ok(()) } else { Err(Error::NoSuchSession) }
     }
 
     /// Ends all of the user's sessions but this one.
@@ -129,13 +134,18 @@ impl Sessions {
         ids.iter().for_each(|id| self.revocations.add(*id));
     }
 
-    async fn end(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<bool, Error> {
-        let ended = self.users.end_session(identity.user_id, id, self.clock.now()).await?;
-        if ended {
+    async fn end(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<Option<DateTime<Utc>>, Error> {
+        let expires_at = self.users.end_session(identity.user_id, id, self.clock.now()).await?;
+        if expires_at.is_some() {
             self.have_ended(&[id]);
             record_end(identity, id, origin);
         }
-        Ok(ended)
+        Ok(expires_at)
+    }
+
+    /// Is a session, as the store has it, over?
+    pub fn is_over(&self, session: &Session) -> bool {
+        session.revoked_at.is_some() || session.expires_at <= self.clock.now() || self.revocations.is_over(session.id)
     }
 
     /// The user behind an access token, as they are now.

@@ -5,6 +5,7 @@ use phonepass::{
     app,
     config::{Config, ListFormat},
     model::user::User,
+    store::users::Cursor,
 };
 use serde::Serialize;
 
@@ -39,12 +40,12 @@ pub async fn run(
 ) -> Result<(), CommandError> {
     let users = app::open_database(config).await?;
     print(begin(format))?;
-    let mut after = None;
+    let (mut place, mut first) = (Cursor::start(created_after), true);
     loop {
-        let page = users.users_after(after, created_after, PAGE).await?;
+        let page = users.users_after(place, PAGE).await?;
         let Some(last) = page.last() else { break };
-        print(rows(&page, format, after.is_none())?)?;
-        after = Some(last.id);
+        print(rows(&page, format, first)?)?;
+        (place, first) = (place.after(last), false);
     }
     print(if format == ListFormat::Json { "\n]\n" } else { "" })
 }

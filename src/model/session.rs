@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::origin::Origin;
 
 /// One sign-in on one device.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// UUIDv7, the claim `sid`.
+    /// The claim `sid`, see [`id_at`].
     pub id: Uuid,
     /// Whose session it is.
     pub user_id: Uuid,
@@ -35,7 +35,7 @@ pub struct Session {
 /// A sign-in that asks for a session: where it came from, and until when it may last.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// UUIDv7.
+    /// See [`id_at`].
     pub id: Uuid,
     /// How the user proved who they are.
     pub method: SignInMethod,
@@ -63,6 +63,19 @@ impl NewSession {
             user_agent: self.origin.user_agent.clone(),
         }
     }
+}
+
+/// A new id for a session that begins at this time: a UUIDv7 with that time in it, so that an access token shows when its
+/// session began.
+pub fn id_at(created_at: DateTime<Utc>) -> Uuid {
+    let (seconds, nanoseconds) = (created_at.timestamp().cast_unsigned(), created_at.timestamp_subsec_nanos());
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, nanoseconds))
+}
+
+/// When the session with this id began, to the millisecond; 1970 if the id does not show it.
+pub fn begun_at(id: Uuid) -> DateTime<Utc> {
+    let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
+    DateTime::from_timestamp(seconds.cast_signed(), nanoseconds).unwrap_or(DateTime::UNIX_EPOCH)
 }
 
 /// An authentication method reference (RFC 8176).

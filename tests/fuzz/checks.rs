@@ -123,7 +123,8 @@ struct Issuer {
 static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let master = master(SECRET);
     let clock = Clock::system();
-    let ttl = Duration::seconds(3600);
+    // Tokens of the corpus never get too old.
+    let ttl = Duration::days(36_500);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // Nothing is ever asked of it: verifying does no I/O.
     let users = runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 1)).unwrap();
@@ -167,7 +168,7 @@ pub fn access_token(data: &[u8]) {
     let Some((user_id, rest)) = data.split_first_chunk() else { return };
     let Some((session_id, edits)) = rest.split_first_chunk() else { return };
     let session = session(Uuid::from_bytes(*user_id), Uuid::from_bytes(*session_id));
-    let token = ISSUER.tokens.issue(&session).unwrap();
+    let token = ISSUER.tokens.issue(&session).unwrap().jwt;
     assert_eq!(believed_only_with_reason(&token), session.id != REVOKED_SESSION);
     let edited = edited(&token, edits);
     assert!(edited == token || ISSUER.tokens.verify(&edited).is_err(), "{edited} instead of {token}");
@@ -176,7 +177,8 @@ pub fn access_token(data: &[u8]) {
 fn session(user_id: Uuid, id: Uuid) -> Session {
     let now = ISSUER.tokens.clock.now();
     let origin = Arc::new(Origin::default());
-    NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at: now, origin }.opened_for(user_id)
+    let expires_at = now + Duration::hours(1);
+    NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at, origin }.opened_for(user_id)
 }
 
 fn signed(header: &[u8], claims: &[u8]) -> String {

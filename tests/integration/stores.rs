@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use fred::interfaces::KeysInterface;
 use futures_util::future::join_all;
 use phonepass::{
@@ -18,7 +18,7 @@ use phonepass::{
         ephemeral::{
             self, Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally,
         },
-        users::{self, MobileChange, NewUser, Rotation, Statements, UserStore},
+        users::{self, Cursor, MobileChange, NewUser, Rotation, Statements, UserStore},
     },
 };
 use uuid::Uuid;
@@ -441,13 +441,15 @@ on_every_backend! {
         for session in &sessions {
             owner = users.sign_in(&new_user(MOBILE), session).await.unwrap().id;
         }
-        assert!(!users.end_session(Uuid::now_v7(), sessions[0].id, now).await.unwrap());
-        assert!(users.end_session(owner, sessions[0].id, now).await.unwrap());
-        assert!(!users.end_session(owner, sessions[0].id, now + chrono::Duration::hours(1)).await.unwrap());
-        assert_eq!(users.sessions_ended_since(now).await.unwrap(), [(sessions[0].id, now)]);
-        assert!(users.sessions_ended_since(now + chrono::Duration::seconds(1)).await.unwrap().is_empty());
+        let (session, later) = (&sessions[0], now + chrono::Duration::days(15));
+        assert_eq!(users.end_session(Uuid::now_v7(), session.id, now).await.unwrap(), None);
+        assert_eq!(users.end_session(owner, session.id, now).await.unwrap(), Some(session.expires_at));
+        assert_eq!(users.end_session(owner, session.id, now + chrono::Duration::hours(1)).await.unwrap(), None);
+        assert_eq!(users.endings_since(now).await.unwrap().ended, [session.id]);
+        assert!(users.endings_since(now + chrono::Duration::seconds(1)).await.unwrap().ended.is_empty());
+        // A token may name one that has expired.
+        assert_eq!(users.end_session(owner, sessions[1].id, later).await.unwrap(), Some(sessions[1].expires_at));
 
-        let later = now + chrono::Duration::days(15);
         assert_eq!(users.delete_sessions_over_before(now, 100).await.unwrap(), 0);
         assert_eq!(users.delete_sessions_over_before(later, 3).await.unwrap(), 3);
         assert_eq!(users.delete_sessions_over_before(later, 3).await.unwrap(), 2);
@@ -519,7 +521,9 @@ on_every_backend! {
         assert_eq!(users.delete_user(user.id, now).await.unwrap(), [session.id]);
         assert!(users.user(user.id).await.unwrap().is_none());
         assert!(users.user_by_mobile(&mobile()).await.unwrap().is_none());
-        assert!(users.users_after(None, None, 10).await.unwrap().is_empty());
+        for place in [Cursor::start(None), Cursor::start(Some(DateTime::UNIX_EPOCH))] {
+            assert!(users.users_after(place, 10).await.unwrap().is_empty());
+        }
         let left = users.session(session.id).await.unwrap().unwrap();
         assert_eq!((left.ip, left.user_agent, left.revoked_at), (None, None, Some(now)));
         for (table, column) in [("users", "mobile"), ("users", "avatar_url"), ("users", "password_hash")] {
@@ -548,13 +552,41 @@ on_every_backend! {
 }
 
 on_every_backend! {
-    async fn a_setting_is_kept_until_it_is_replaced(backends: Backends) {
+    async fn a_setting_is_replaced_once_and_ends_the_sessions_begun_before_to_the_millisecond(backends: Backends) {
         let stores = Stores::create(backends).await;
         let users = user_store(&stores).await;
+        let now = Clock::system().now().trunc_subsecs(3);
+        let times = [-1000, -1, 0, 1].map(|microseconds| now + chrono::Duration::microseconds(microseconds));
+        let sessions = times.map(new_session);
+        let mut owner = Uuid::nil();
+        for session in &sessions {
+            owner = users.sign_in(&new_user(MOBILE), session).await.unwrap().id;
+        }
         assert_eq!(users.setting_or_insert("name", "first").await.unwrap(), "first");
         assert_eq!(users.setting_or_insert("name", "second").await.unwrap(), "first");
-        users.set_setting("name", "second").await.unwrap();
+        assert_eq!(users.endings_since(now).await.unwrap().valid_from, DateTime::UNIX_EPOCH);
+
+        let begun_before = now + chrono::Duration::microseconds(999);
+        assert!(!users.end_all_sessions(begun_before, "name", "zeroth", "second").await.unwrap());
+        assert_eq!(users.sessions(owner, now).await.unwrap().len(), 4);
+        let ends = (0..5).map(|_| users.end_all_sessions(begun_before, "name", "first", "second"));
+        assert_eq!(join_all(ends).await.into_iter().filter(|ended| *ended.as_ref().unwrap()).count(), 1);
         assert_eq!(users.setting_or_insert("name", "third").await.unwrap(), "second");
+        assert_eq!(users.endings_since(now).await.unwrap().valid_from, now);
+
+        // It never goes back.
+        let earlier = now - chrono::Duration::hours(1);
+        assert!(users.end_all_sessions(earlier, "name", "second", "third").await.unwrap());
+        assert_eq!(users.endings_since(now).await.unwrap().valid_from, now);
+
+        let left: Vec<_> = users.sessions(owner, now).await.unwrap().iter().map(|session| session.id).collect();
+        assert_eq!(left, [sessions[3].id, sessions[2].id]);
+        for ended in &sessions[..2] {
+            assert!(matches!(users.rotate(ended.id, 0, now, LIFETIME).await.unwrap(), Rotation::Ended));
+            assert_eq!(users.end_session(owner, ended.id, now).await.unwrap(), None);
+        }
+        assert!(matches!(users.rotate(sessions[2].id, 0, now, LIFETIME).await.unwrap(), Rotation::Rotated(_)));
+        assert_eq!(users.end_sessions(owner, Some(sessions[3].id), now).await.unwrap(), [sessions[2].id]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where are users and sessions kept? The seam to the databases.
 
 mod batches;
+mod cursor;
 mod database;
 mod postgres;
 mod sqlite;
@@ -12,6 +13,7 @@ use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt;
 use uuid::Uuid;
 
+pub use cursor::Cursor;
 pub use database::Database;
 use database::Options;
 
@@ -58,7 +60,7 @@ pub enum Rotation {
     Rotated(Session),
     /// A token older than the previous one: the session of this user is over now.
     Reused(Uuid),
-    /// The session was over before.
+    /// The session was ended before, by itself or with all others.
     Ended,
     /// The session is too old, or was never there.
     Expired,
@@ -74,6 +76,14 @@ pub enum MobileChange {
     Taken,
     /// The user does not have the number any more that they are moving from.
     Gone,
+}
+
+/// Which sessions have been ended.
+pub struct Endings {
+    /// All that began before this; 1970 if they never were all ended.
+    pub valid_from: DateTime<Utc>,
+    /// Those that were ended by themselves lately.
+    pub ended: Vec<Uuid>,
 }
 
 /// The connections of one pool, at one moment.
@@ -169,7 +179,7 @@ pub trait Sessions: Send + Sync {
         new_password_hash: Option<&str>,
     ) -> Result<bool, StoreError>;
 
-    /// The session with this id, over or not.
+    /// The session with this id, over or not. Whether it ended with all others is not in its row.
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError>;
 
     /// The sessions of a user that are not over, newest first.
@@ -185,10 +195,16 @@ pub trait Sessions: Send + Sync {
         lifetime: Lifetime,
     ) -> Result<Rotation, StoreError>;
 
-    /// Ends a session of a user; `false` if it is over already or somebody else's.
-    async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Ends a session of a user, also one that has expired: a token may name it for longer. Returns when it expires;
+    /// `None` if it has been ended before or belongs to another user.
+    async fn end_session(
+        &self,
+        user_id: Uuid,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError>;
 
-    /// Ends the sessions of a user except one; returns those.
+    /// Ends the sessions of a user except one, those that have expired included; returns them.
     async fn end_sessions(
         &self,
         user_id: Uuid,
@@ -196,8 +212,8 @@ pub trait Sessions: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError>;
 
-    /// The sessions that were ended at or after a time.
-    async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError>;
+    /// The sessions that were ended by themselves at or after a time, and all that ended together at any time.
+    async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError>;
 }
 
 /// What operators do.
@@ -206,28 +222,28 @@ pub trait Administration: Send + Sync {
     /// Lets a user sign in, or ends their sessions and keeps them from it; returns the sessions that ended.
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Some users in the order of their ids: those after one, created at or after a time.
-    async fn users_after(
-        &self,
-        after: Option<Uuid>,
-        created_after: Option<DateTime<Utc>>,
-        at_most: u32,
-    ) -> Result<Vec<User>, StoreError>;
+    /// Some users from a place in the list on.
+    async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError>;
 
     /// Creates those users whose mobiles are free, all or none of them; returns how many.
     async fn import_users(&self, users: &[ImportedUser], now: DateTime<Utc>) -> Result<u64, StoreError>;
 
-    /// Ends every session there is.
-    async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Ends every session that began before a time, which is cut to the millisecond, and replaces a setting in the same
+    /// step; `false`, and nothing, if the setting does not have its former value any more. The work does not grow with
+    /// the number of sessions.
+    async fn end_all_sessions(
+        &self,
+        begun_before: DateTime<Utc>,
+        setting: &str,
+        former: &str,
+        value: &str,
+    ) -> Result<bool, StoreError>;
 
     /// Deletes some of the sessions that were over before a time; returns how many.
     async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError>;
 
     /// Keeps a value under a name unless there is one already, and returns the one that is kept.
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError>;
-
-    /// Replaces a value that is kept under a name.
-    async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError>;
 
     /// Brings the schema up to date; safe when several instances start at once.
     async fn migrate(&self) -> Result<(), StoreError>;

@@ -120,8 +120,13 @@ impl Tokens {
 
     /// The claim `sid`.
     pub fn session_id(&self) -> String {
+        self.claims()["sid"].as_str().unwrap().to_owned()
+    }
+
+    /// What the access token says.
+    pub fn claims(&self) -> Value {
         let payload = URL_SAFE_NO_PAD.decode(self.access.split('.').nth(1).unwrap()).unwrap();
-        serde_json::from_slice::<Value>(&payload).unwrap()["sid"].as_str().unwrap().to_owned()
+        serde_json::from_slice(&payload).unwrap()
     }
 }
 
@@ -138,7 +143,11 @@ impl TestApp {
 
     /// A service on given stores: a second instance, or one after a restart.
     pub async fn start_on(stores: Stores, flags: &[&str]) -> Self {
-        let clock = Clock::movable();
+        Self::start_at(Clock::movable(), stores, flags).await
+    }
+
+    /// A service on given stores that starts with this clock.
+    pub async fn start_at(clock: Clock, stores: Stores, flags: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let mut all = vec!["phonepass".to_owned(), format!("--http-addr={address}")];

@@ -1,8 +1,8 @@
 //! Which statements does PostgreSQL run for many calls at once?
 //!
 //! Each is planned once and for all, so none may depend on how large a table was then: rows are found through an index
-//! on whatever a batch names (`= ANY`), the sequential scans of a young table are switched off, and so are nested loops: a
-//! plan that expects ten rows would compare each of 256 calls with each of 256 rows.
+//! on whatever a batch names (`= ANY`), and nested loops are switched off: a plan that expects ten rows would compare each
+//! of 256 calls with each of 256 rows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -136,18 +136,19 @@ impl Refreshes {
 }
 
 async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "UPDATE sessions s
          SET refresh_counter = asked.presented + 1,
              refreshed_at = asked.now,
              expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
          FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[])
              AS asked (id, presented, now, sliding, absolute)
-         WHERE s.id = ANY($1) AND s.id = asked.id AND s.revoked_at IS NULL AND s.expires_at > asked.now
-           AND s.refresh_counter - asked.presented IN (0, 1)
+         WHERE s.id = ANY($1) AND s.id = asked.id AND s.expires_at > asked.now AND ",
+        not_ended!("s"),
+        "  AND s.refresh_counter - asked.presented IN (0, 1)
            AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
          RETURNING s.*, asked.presented",
-    )
+    ))
     .bind(column(round, |call| call.session_id))
     .bind(column(round, |call| call.presented.cast_signed()))
     .bind(column(round, |call| call.now))
@@ -166,12 +167,14 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
 
 /// Finds out why some were refused, and ends the sessions whose token was used up long ago.
 async fn refuse(session: &mut Session, refused: &[&Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "SELECT s.id, s.user_id, (SELECT u.status FROM users u WHERE u.id = s.user_id) AS status,
-                s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
+                NOT (",
+        not_ended!("s"),
+        ") AS ended, s.expires_at, s.refresh_counter
          FROM sessions s
          WHERE s.id = ANY($1)",
-    )
+    ))
     .bind(column(refused, |call| call.session_id))
     .fetch_all(&mut *session)
     .await?;

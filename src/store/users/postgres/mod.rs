@@ -1,5 +1,20 @@
 //! How do users and sessions live in PostgreSQL?
 
+/// The sessions that began before this have been ended. A single row, whatever their number.
+macro_rules! valid_from {
+    () => {
+        "coalesce((SELECT value::timestamptz FROM settings WHERE name = 'sessions_valid_from'), 'epoch')"
+    };
+}
+
+/// The condition that a session has not been ended, neither by itself nor with all others. The same for tokens, without
+/// I/O, is [`crate::auth::revocation::Revocations::is_over`].
+macro_rules! not_ended {
+    ($session:literal) => {
+        concat!($session, ".revoked_at IS NULL AND ", $session, ".created_at >= ", valid_from!())
+    };
+}
+
 mod accounts;
 mod administration;
 mod batches;
@@ -41,12 +56,8 @@ const REST: std::time::Duration = std::time::Duration::from_millis(50);
 const LOCK_TIMEOUT: &str = "500ms";
 
 /// What `batches.rs` says of plans.
-const SETTINGS_OF_BATCHES: [(&str, &str); 4] = [
-    ("lock_timeout", LOCK_TIMEOUT),
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_nestloop", "off"),
-];
+const SETTINGS_OF_BATCHES: [(&str, &str); 3] =
+    [("lock_timeout", LOCK_TIMEOUT), ("plan_cache_mode", "force_generic_plan"), ("enable_nestloop", "off")];
 
 /// The share of the connections that batches have to themselves, and how many of them can be under way.
 const SHARE_OF_BATCHES: u32 = 3;
@@ -72,7 +83,9 @@ impl Postgres {
     ) -> Result<Self, OpenError> {
         let options = options.clone().application_name("phonepass");
         let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
-        let settings = [("statement_timeout", statement_timeout.as_str()), ("jit", "off")];
+        // Every statement has an index that it finds its rows by. Of a large table that was not analysed yet, after a restore
+        // for one, PostgreSQL expects that a scan is cheaper.
+        let settings = [("statement_timeout", statement_timeout.as_str()), ("jit", "off"), ("enable_seqscan", "off")];
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
         let pool = |settings: &[_], size| Pool::new(options.clone(), statements, settings, size);
         let batches = Arc::new(Connections::new(pool(&[&settings[..], &SETTINGS_OF_BATCHES].concat(), of_batches)));
@@ -117,27 +130,33 @@ impl UserStore for Postgres {
     }
 }
 
-/// Ends a session of a user; `false` if it is over already or somebody else's.
-async fn end_session(executor: impl PgExecutor<'_>, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> sqlx::Result<bool> {
-    let query = sqlx::query(
-        "UPDATE sessions SET revoked_at = $3
-         WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3",
-    );
-    Ok(query.bind(user_id).bind(id).bind(now).execute(executor).await?.rows_affected() == 1)
+/// See [`super::Sessions::end_session`].
+async fn end_session(
+    executor: impl PgExecutor<'_>,
+    user_id: Uuid,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let query = sqlx::query_scalar(concat!(
+        "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
+        not_ended!("sessions"),
+        " RETURNING expires_at"
+    ));
+    query.bind(user_id).bind(id).bind(now).fetch_optional(executor).await
 }
 
-/// Ends the sessions of a user except one; returns those.
+/// See [`super::Sessions::end_sessions`].
 async fn end_sessions(
     executor: impl PgExecutor<'_>,
     user_id: Uuid,
     keep: Option<Uuid>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
-        "UPDATE sessions SET revoked_at = $3
-         WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND revoked_at IS NULL AND expires_at > $3
-         RETURNING id",
-    )
+    sqlx::query_scalar(concat!(
+        "UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ",
+        not_ended!("sessions"),
+        " RETURNING id"
+    ))
     .bind(user_id)
     .bind(keep)
     .bind(now)

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        NewUser, Rotation, SESSIONS_SHOWN, Sessions,
+        Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
     },
@@ -86,11 +86,12 @@ impl Sessions for Postgres {
 
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
+            let query = sqlx::query(concat!(
                 "SELECT * FROM sessions
-                 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
-                 ORDER BY created_at DESC, id DESC LIMIT $3",
-            );
+                 WHERE user_id = $1 AND expires_at > $2 AND ",
+                not_ended!("sessions"),
+                " ORDER BY created_at DESC, id DESC LIMIT $3",
+            ));
             let query = query.bind(user_id).bind(now).bind(i64::from(SESSIONS_SHOWN));
             query.fetch_all(&self.pool).await?.iter().map(session_from).collect()
         })
@@ -107,7 +108,12 @@ impl Sessions for Postgres {
         self.refreshes.call(Refresh { session_id, presented, now, lifetime }).await
     }
 
-    async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn end_session(
+        &self,
+        user_id: Uuid,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, end_session(&self.pool, user_id, id, now)).await
     }
 
@@ -120,9 +126,15 @@ impl Sessions for Postgres {
         bounded(STORE, end_sessions(&self.pool, user_id, keep, now)).await
     }
 
-    async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
-        let query = sqlx::query_as("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
-        bounded(STORE, query.fetch_all(&self.pool)).await
+    async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError> {
+        // One row, whatever has ended: one for each session would take several times the memory of what is in it.
+        let query = sqlx::query_as(concat!(
+            "SELECT ",
+            valid_from!(),
+            ", coalesce(array_agg(id), '{}') FROM sessions WHERE revoked_at >= $1"
+        ));
+        let (valid_from, ended) = bounded(STORE, query.bind(since).fetch_one(&self.pool)).await?;
+        Ok(Endings { valid_from, ended })
     }
 }
 

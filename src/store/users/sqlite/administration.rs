@@ -1,12 +1,12 @@
 //! How does SQLite do what operators ask for?
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, bounded},
+    super::{Administration, Cursor, bounded},
     STORE, Sqlite, begin, end_sessions, user_from,
 };
 use crate::{
@@ -35,21 +35,23 @@ impl Administration for Sqlite {
         .await
     }
 
-    async fn users_after(
-        &self,
-        after: Option<Uuid>,
-        created_after: Option<DateTime<Utc>>,
-        at_most: u32,
-    ) -> Result<Vec<User>, StoreError> {
+    async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
-                "SELECT * FROM users
-                 WHERE mobile IS NOT NULL AND id > $1 AND created_at >= $2
-                 ORDER BY id LIMIT $3",
-            )
-            .bind(after.unwrap_or_default())
-            .bind(created_after.unwrap_or_default().timestamp_micros())
-            .bind(at_most);
+            let query = match place {
+                Cursor::Id(id) => {
+                    sqlx::query("SELECT * FROM users WHERE mobile IS NOT NULL AND id > $2 ORDER BY id LIMIT $1")
+                        .bind(at_most)
+                        .bind(id)
+                }
+                Cursor::CreatedAt(time, id) => sqlx::query(
+                    "SELECT * FROM users
+                     WHERE mobile IS NOT NULL AND (created_at, id) > ($2, $3)
+                     ORDER BY created_at, id LIMIT $1",
+                )
+                .bind(at_most)
+                .bind(time.timestamp_micros())
+                .bind(id),
+            };
             query.fetch_all(&self.readers).await?.iter().map(user_from).collect()
         })
         .await
@@ -73,15 +75,41 @@ impl Administration for Sqlite {
         Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
     }
 
-    async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL");
-        let query = query.bind(now.timestamp_micros());
-        query.execute(&self.writer).await.map(drop).map_err(|error| StoreError::new(STORE, error))
+    async fn end_all_sessions(
+        &self,
+        begun_before: DateTime<Utc>,
+        setting: &str,
+        former: &str,
+        value: &str,
+    ) -> Result<bool, StoreError> {
+        bounded(STORE, async {
+            let mut transaction = begin(&self.writer).await?;
+            let replaced = sqlx::query("UPDATE settings SET value = $3 WHERE name = $1 AND value = $2")
+                .bind(setting)
+                .bind(former)
+                .bind(value)
+                .execute(&mut *transaction)
+                .await?;
+            if replaced.rows_affected() == 0 {
+                return Ok(false);
+            }
+            // Of one length, so that the greater text is the later time.
+            sqlx::query(
+                "INSERT INTO settings (name, value) VALUES ('sessions_valid_from', $1)
+                 ON CONFLICT (name) DO UPDATE SET value = max(settings.value, excluded.value)",
+            )
+            .bind(begun_before.trunc_subsecs(3).timestamp_micros().to_string())
+            .execute(&mut *transaction)
+            .await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
     }
 
     async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
         let query =
-            sqlx::query("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)")
+            sqlx::query("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)")
                 .bind(time.timestamp_micros())
                 .bind(at_most);
         Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
@@ -96,11 +124,6 @@ impl Administration for Sqlite {
         .bind(name)
         .bind(value);
         bounded(STORE, query.fetch_one(&self.writer)).await
-    }
-
-    async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE settings SET value = $2 WHERE name = $1").bind(name).bind(value);
-        bounded(STORE, query.execute(&self.writer)).await.map(drop)
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {

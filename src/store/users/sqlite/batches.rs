@@ -144,17 +144,18 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
             call.lifetime.absolute.num_microseconds(),
         ])
     });
-    let rows = sqlx::query(
+    let rows = sqlx::query(concat!(
         "UPDATE sessions
          SET refresh_counter = (value ->> 1) + 1,
              refreshed_at = value ->> 2,
              expires_at = min((value ->> 2) + (value ->> 3), created_at + (value ->> 4))
          FROM json_each($1)
-         WHERE sessions.id = unhex(value ->> 0) AND revoked_at IS NULL AND expires_at > value ->> 2
-           AND refresh_counter - (value ->> 1) IN (0, 1)
+         WHERE sessions.id = unhex(value ->> 0) AND expires_at > value ->> 2 AND ",
+        not_ended!("sessions"),
+        "  AND refresh_counter - (value ->> 1) IN (0, 1)
            AND EXISTS (SELECT 1 FROM users WHERE users.id = user_id AND status = 'active')
          RETURNING *",
-    )
+    ))
     .bind(asked)
     .fetch_all(&mut *connection)
     .await?;
@@ -172,11 +173,13 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
 
 /// Finds out why one was refused, and ends its session if the token was used up long ago.
 async fn refuse(connection: &mut SqliteConnection, call: &Refresh) -> sqlx::Result<Rotation> {
-    let row = sqlx::query(
-        "SELECT s.user_id, u.status, s.revoked_at IS NOT NULL AS ended, s.expires_at, s.refresh_counter
+    let row = sqlx::query(concat!(
+        "SELECT s.user_id, u.status, NOT (",
+        not_ended!("s"),
+        ") AS ended, s.expires_at, s.refresh_counter
          FROM sessions s JOIN users u ON u.id = s.user_id
          WHERE s.id = $1",
-    )
+    ))
     .bind(call.session_id)
     .fetch_optional(&mut *connection)
     .await?;

@@ -1,5 +1,20 @@
 //! How do users and sessions live in SQLite?
 
+/// The sessions that began before this have been ended. A single row, whatever their number.
+macro_rules! valid_from {
+    () => {
+        "coalesce((SELECT CAST(settings.value AS integer) FROM settings WHERE name = 'sessions_valid_from'), 0)"
+    };
+}
+
+/// The condition that a session has not been ended, neither by itself nor with all others. The same for tokens, without
+/// I/O, is [`crate::auth::revocation::Revocations::is_over`].
+macro_rules! not_ended {
+    ($session:literal) => {
+        concat!($session, ".revoked_at IS NULL AND ", $session, ".created_at >= ", valid_from!())
+    };
+}
+
 mod accounts;
 mod administration;
 mod batches;
@@ -110,33 +125,34 @@ async fn begin(writer: &SqlitePool) -> sqlx::Result<Transaction<'static, Driver>
     writer.begin_with("BEGIN IMMEDIATE").await
 }
 
-/// Ends a session of a user; `false` if it is over already or somebody else's.
+/// See [`super::Sessions::end_session`].
 async fn end_session(
     connection: &mut SqliteConnection,
     user_id: Uuid,
     id: Uuid,
     now: DateTime<Utc>,
-) -> sqlx::Result<bool> {
-    let query = sqlx::query(
-        "UPDATE sessions SET revoked_at = $3
-         WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL AND expires_at > $3",
-    );
-    let ended = query.bind(user_id).bind(id).bind(now.timestamp_micros()).execute(connection).await?;
-    Ok(ended.rows_affected() == 1)
+) -> sqlx::Result<Option<DateTime<Utc>>> {
+    let query = sqlx::query(concat!(
+        "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
+        not_ended!("sessions"),
+        " RETURNING expires_at"
+    ));
+    let ended = query.bind(user_id).bind(id).bind(now.timestamp_micros()).fetch_optional(connection).await?;
+    ended.map(|row| time_from(&row, "expires_at")).transpose()
 }
 
-/// Ends the sessions of a user except one; returns those.
+/// See [`super::Sessions::end_sessions`].
 async fn end_sessions(
     connection: &mut SqliteConnection,
     user_id: Uuid,
     keep: Option<Uuid>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(
-        "UPDATE sessions SET revoked_at = $3
-         WHERE user_id = $1 AND id IS NOT $2 AND revoked_at IS NULL AND expires_at > $3
-         RETURNING id",
-    )
+    sqlx::query_scalar(concat!(
+        "UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id IS NOT $2 AND ",
+        not_ended!("sessions"),
+        " RETURNING id"
+    ))
     .bind(user_id)
     .bind(keep)
     .bind(now.timestamp_micros())

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{Row, SqliteConnection};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Simple};
 
 use super::{
     super::{
-        NewUser, Rotation, SESSIONS_SHOWN, Sessions,
+        Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
     },
@@ -90,11 +90,12 @@ impl Sessions for Sqlite {
 
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
+            let query = sqlx::query(concat!(
                 "SELECT * FROM sessions
-                 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
-                 ORDER BY created_at DESC, id DESC LIMIT $3",
-            );
+                 WHERE user_id = $1 AND expires_at > $2 AND ",
+                not_ended!("sessions"),
+                " ORDER BY created_at DESC, id DESC LIMIT $3",
+            ));
             let query = query.bind(user_id).bind(now.timestamp_micros()).bind(SESSIONS_SHOWN);
             query.fetch_all(&self.readers).await?.iter().map(session_from).collect()
         })
@@ -111,7 +112,12 @@ impl Sessions for Sqlite {
         self.refreshes.call(Refresh { session_id, presented, now, lifetime }).await
     }
 
-    async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    async fn end_session(
+        &self,
+        user_id: Uuid,
+        id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, async { end_session(&mut *self.writer.acquire().await?, user_id, id, now).await }).await
     }
 
@@ -124,11 +130,20 @@ impl Sessions for Sqlite {
         bounded(STORE, async { end_sessions(&mut *self.writer.acquire().await?, user_id, keep, now).await }).await
     }
 
-    async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
+    async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1");
-            let rows = query.bind(since.timestamp_micros()).fetch_all(&self.readers).await?;
-            rows.iter().map(|row| Ok((row.try_get("id")?, time_from(row, "revoked_at")?))).collect()
+            // One row, whatever has ended: one for each session would take several times the memory of what is in it.
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                valid_from!(),
+                " AS valid_from, coalesce(group_concat(hex(id), ''), '') AS ended
+                 FROM sessions WHERE revoked_at >= $1"
+            ));
+            let row = query.bind(since.timestamp_micros()).fetch_one(&self.readers).await?;
+            let ended =
+                row.try_get::<&str, _>("ended")?.as_bytes().chunks_exact(Simple::LENGTH).map(Uuid::try_parse_ascii);
+            let ended = ended.collect::<Result<_, _>>().map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok(Endings { valid_from: time_from(&row, "valid_from")?, ended })
         })
         .await
     }
