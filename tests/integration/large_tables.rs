@@ -108,7 +108,7 @@ async fn a_new_secret_ends_a_million_sessions_without_touching_them() {
     let touched = before.since(&stores, "sessions").await;
     assert!(touched.scanned == 0 && touched.found < 100 && touched.changed < 10, "{touched:?}");
 
-    let users = users::connect(&url, Statements::Named, 2).await.unwrap();
+    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
     for deleted in [1000, 1000, 1000, 0] {
         assert_eq!(users.delete_sessions_over_before(Clock::system().now(), 1000).await.unwrap(), deleted);
     }
