@@ -1,7 +1,9 @@
 //! Where are users and sessions kept? The seam to the databases.
 
 mod batches;
+mod migrations;
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::{sync::Arc, time::Duration};
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt;
 use uuid::Uuid;
+
+pub use rows::Unreadable;
 
 use super::StoreError;
 use crate::model::{

@@ -4,6 +4,7 @@ mod accounts;
 mod administration;
 mod batches;
 mod connections;
+mod decline;
 mod pool;
 mod sessions;
 
@@ -12,16 +13,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    PgExecutor, Row,
+    PgExecutor,
     postgres::{PgConnectOptions, PgRow},
 };
 use uuid::Uuid;
 
-use batches::{LookUps, Refreshes, SignIns};
+use batches::{LookUps, Refreshes, SignIns, sign_in};
 use connections::Connections;
+use decline::again;
 use pool::Pool;
 
-use super::{PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded};
+use super::{
+    PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
+    rows::{Stored, Time},
+};
 use crate::{
     model::{
         mobile::Mobile,
@@ -90,7 +95,13 @@ impl UserStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(STORE, sqlx::query("SELECT 1").execute(&self.pool)).await.map(drop)
+        bounded(STORE, async {
+            let alone = sqlx::query("SELECT 1").execute(&self.pool);
+            // Both to the end: a connection that is abandoned while it is being acquired is lost.
+            let (alone, batched) = tokio::join!(alone, again(|| sign_in(&self.batches, &[])));
+            alone.and(batched).map(drop)
+        })
+        .await
     }
 
     fn pools(&self) -> Vec<PoolUse> {
@@ -127,29 +138,41 @@ async fn end_sessions(
 }
 
 fn user_from(row: &PgRow) -> sqlx::Result<User> {
+    let row = Stored::of("users", row);
     Ok(User {
-        id: row.try_get("id")?,
-        mobile: Mobile::parse(row.try_get("mobile")?).ok_or(sqlx::Error::RowNotFound)?,
-        name: row.try_get("name")?,
-        avatar_url: row.try_get("avatar_url")?,
-        password_hash: row.try_get("password_hash")?,
-        status: UserStatus::from_column(row.try_get("status")?),
-        created_at: row.try_get("created_at")?,
-        last_login: row.try_get("last_login")?,
+        id: row.get("id")?,
+        mobile: row.parse("mobile", Mobile::parse)?,
+        name: row.get("name")?,
+        avatar_url: row.get("avatar_url")?,
+        password_hash: row.get("password_hash")?,
+        status: UserStatus::from_column(row.get("status")?),
+        created_at: row.get::<Time>("created_at")?.0,
+        last_login: row.get::<Time>("last_login")?.0,
     })
 }
 
 fn session_from(row: &PgRow) -> sqlx::Result<Session> {
+    let row = Stored::of("sessions", row);
     Ok(Session {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        method: SignInMethod::from_column(row.try_get("amr")?).ok_or(sqlx::Error::RowNotFound)?,
-        refresh_counter: row.try_get::<i32, _>("refresh_counter")?.cast_unsigned(),
-        created_at: row.try_get("created_at")?,
-        refreshed_at: row.try_get("refreshed_at")?,
-        expires_at: row.try_get("expires_at")?,
-        revoked_at: row.try_get("revoked_at")?,
-        ip: row.try_get("ip")?,
-        user_agent: row.try_get("user_agent")?,
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        method: row.parse("amr", SignInMethod::from_column)?,
+        refresh_counter: row.parse("refresh_counter", counter)?,
+        created_at: row.get::<Time>("created_at")?.0,
+        refreshed_at: row.get::<Option<Time>>("refreshed_at")?.map(|time| time.0),
+        expires_at: row.get::<Time>("expires_at")?.0,
+        revoked_at: row.get::<Option<Time>>("revoked_at")?.map(|time| time.0),
+        ip: row.get("ip")?,
+        user_agent: row.get("user_agent")?,
     })
+}
+
+fn counter(stored: i32) -> Option<u32> {
+    stored.try_into().ok()
+}
+
+/// A session that ended; a time that cannot be read is as late as any: the session has ended.
+fn ended_from(row: &PgRow, since: DateTime<Utc>) -> sqlx::Result<(Uuid, DateTime<Utc>)> {
+    let row = Stored::of("sessions", row);
+    Ok((row.get("id")?, row.get::<Time>("revoked_at").map_or(since, |time| time.0)))
 }

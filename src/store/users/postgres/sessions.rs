@@ -10,8 +10,9 @@ use super::{
         NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
+        rows::{session_columns, user_columns},
     },
-    Postgres, STORE, end_session, end_sessions, session_from, user_from,
+    Postgres, STORE, end_session, end_sessions, ended_from, session_from, user_from,
 };
 use crate::{
     model::{
@@ -30,16 +31,21 @@ impl Sessions for Postgres {
     async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let row = with_session(
-                "WITH registered AS (
+                concat!(
+                    "WITH registered AS (
                      INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
                      VALUES ($7, $8, $8, $9, 'active', $3, $3, $3)
                      ON CONFLICT (mobile) DO NOTHING
-                     RETURNING *
-                 ), opened AS (
+                     RETURNING ",
+                    user_columns!(),
+                    "), opened AS (
                      INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
                      SELECT $1, id, $2, 0, $3, $4, $5, $6 FROM registered
                  )
-                 SELECT * FROM registered",
+                 SELECT ",
+                    user_columns!(),
+                    " FROM registered",
+                ),
                 session,
             )
             .bind(user.id)
@@ -78,7 +84,7 @@ impl Sessions for Postgres {
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(id);
+            let query = sqlx::query(concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = $1")).bind(id);
             query.fetch_optional(&self.pool).await?.as_ref().map(session_from).transpose()
         })
         .await
@@ -86,11 +92,13 @@ impl Sessions for Postgres {
 
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
-                "SELECT * FROM sessions
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                session_columns!(),
+                " FROM sessions
                  WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
                  ORDER BY created_at DESC, id DESC LIMIT $3",
-            );
+            ));
             let query = query.bind(user_id).bind(now).bind(i64::from(SESSIONS_SHOWN));
             query.fetch_all(&self.pool).await?.iter().map(session_from).collect()
         })
@@ -121,8 +129,11 @@ impl Sessions for Postgres {
     }
 
     async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
-        let query = sqlx::query_as("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
-        bounded(STORE, query.fetch_all(&self.pool)).await
+        bounded(STORE, async {
+            let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1").bind(since);
+            query.fetch_all(&self.pool).await?.iter().map(|row| ended_from(row, since)).collect()
+        })
+        .await
     }
 }
 

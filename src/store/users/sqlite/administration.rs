@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use sqlx::{Sqlite as Driver, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, bounded},
-    STORE, Sqlite, begin, end_sessions, user_from,
+    super::{Administration, bounded, migrations, rows::user_columns},
+    STORE, Sqlite, end_sessions, user_from,
 };
 use crate::{
     model::user::{ImportedUser, User, UserStatus},
@@ -18,7 +19,7 @@ use crate::{
 impl Administration for Sqlite {
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
                 .bind(status.as_str())
@@ -42,11 +43,13 @@ impl Administration for Sqlite {
         at_most: u32,
     ) -> Result<Vec<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
-                "SELECT * FROM users
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                user_columns!(),
+                " FROM users
                  WHERE mobile IS NOT NULL AND id > $1 AND created_at >= $2
                  ORDER BY id LIMIT $3",
-            )
+            ))
             .bind(after.unwrap_or_default())
             .bind(created_after.unwrap_or_default().timestamp_micros())
             .bind(at_most);
@@ -70,13 +73,13 @@ impl Administration for Sqlite {
         )
         .bind(Value::from_iter(rows).to_string())
         .bind(now.timestamp_micros());
-        Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
+        bounded(STORE, self.change(query)).await
     }
 
     async fn end_all_sessions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE revoked_at IS NULL");
         let query = query.bind(now.timestamp_micros());
-        query.execute(&self.writer).await.map(drop).map_err(|error| StoreError::new(STORE, error))
+        self.change(query).await.map(drop).map_err(|error| StoreError::new(STORE, error))
     }
 
     async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
@@ -84,7 +87,7 @@ impl Administration for Sqlite {
             sqlx::query("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 LIMIT $2)")
                 .bind(time.timestamp_micros())
                 .bind(at_most);
-        Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
+        bounded(STORE, self.change(query)).await
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
@@ -95,20 +98,36 @@ impl Administration for Sqlite {
         )
         .bind(name)
         .bind(value);
-        bounded(STORE, query.fetch_one(&self.writer)).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let kept = query.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(kept)
+        })
+        .await
     }
 
     async fn set_setting(&self, name: &str, value: &str) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE settings SET value = $2 WHERE name = $1").bind(name).bind(value);
-        bounded(STORE, query.execute(&self.writer)).await.map(drop)
+        bounded(STORE, self.change(query)).await.map(drop)
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| StoreError::new(STORE, error);
         // sqlx locks PostgreSQL while it migrates, but not SQLite.
-        let mut transaction = begin(&self.writer).await.map_err(failed)?;
-        let migrations = sqlx::migrate!("migrations/sqlite");
-        migrations.run_direct(None, &mut *transaction, false).await.map_err(|error| StoreError::new(STORE, error))?;
+        let mut transaction = self.writer.begin().await.map_err(failed)?;
+        let known = sqlx::migrate!("migrations/sqlite");
+        migrations::run(known, &mut *transaction).await.map_err(|error| StoreError::new(STORE, error))?;
         transaction.commit().await.map_err(failed)
+    }
+}
+
+impl Sqlite {
+    /// Runs one statement; returns how many rows it changed.
+    async fn change(&self, query: Query<'_, Driver, SqliteArguments>) -> sqlx::Result<u64> {
+        let mut transaction = self.writer.begin().await?;
+        let changed = query.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(changed.rows_affected())
     }
 }

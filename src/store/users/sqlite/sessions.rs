@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
@@ -10,8 +10,9 @@ use super::{
         NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
+        rows::{session_columns, user_columns},
     },
-    STORE, Sqlite, begin, end_session, end_sessions, session_from, time_from, user_from,
+    STORE, Sqlite, end_session, end_sessions, ended_from, session_from, user_from,
 };
 use crate::{
     model::{
@@ -29,13 +30,14 @@ impl Sessions for Sqlite {
 
     async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
-            let row = sqlx::query(
+            let mut transaction = self.writer.begin().await?;
+            let row = sqlx::query(concat!(
                 "INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
                  VALUES ($1, $2, $2, $3, 'active', $4, $4, $4)
                  ON CONFLICT (mobile) DO NOTHING
-                 RETURNING *",
-            )
+                 RETURNING ",
+                user_columns!(),
+            ))
             .bind(user.id)
             .bind(user.mobile.as_str())
             .bind(&user.password_hash)
@@ -43,9 +45,10 @@ impl Sessions for Sqlite {
             .fetch_optional(&mut *transaction)
             .await?;
             let Some(row) = row else { return Ok(None) };
+            let registered = user_from(&row)?;
             insert_session(&mut transaction, user.id, session).await?;
             transaction.commit().await?;
-            user_from(&row).map(Some)
+            Ok(Some(registered))
         })
         .await
     }
@@ -58,7 +61,7 @@ impl Sessions for Sqlite {
         new_password_hash: Option<&str>,
     ) -> Result<bool, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             let signed_in = sqlx::query(
                 "UPDATE users
                  SET last_login = $1, password_hash = coalesce($2, password_hash)
@@ -82,7 +85,7 @@ impl Sessions for Sqlite {
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(id);
+            let query = sqlx::query(concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = $1")).bind(id);
             query.fetch_optional(&self.readers).await?.as_ref().map(session_from).transpose()
         })
         .await
@@ -90,11 +93,13 @@ impl Sessions for Sqlite {
 
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
-                "SELECT * FROM sessions
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                session_columns!(),
+                " FROM sessions
                  WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2
                  ORDER BY created_at DESC, id DESC LIMIT $3",
-            );
+            ));
             let query = query.bind(user_id).bind(now.timestamp_micros()).bind(SESSIONS_SHOWN);
             query.fetch_all(&self.readers).await?.iter().map(session_from).collect()
         })
@@ -112,7 +117,13 @@ impl Sessions for Sqlite {
     }
 
     async fn end_session(&self, user_id: Uuid, id: Uuid, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        bounded(STORE, async { end_session(&mut *self.writer.acquire().await?, user_id, id, now).await }).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let ended = end_session(&mut transaction, user_id, id, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
     }
 
     async fn end_sessions(
@@ -121,14 +132,20 @@ impl Sessions for Sqlite {
         keep: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async { end_sessions(&mut *self.writer.acquire().await?, user_id, keep, now).await }).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let ended = end_sessions(&mut transaction, user_id, keep, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
     }
 
     async fn sessions_ended_since(&self, since: DateTime<Utc>) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
         bounded(STORE, async {
             let query = sqlx::query("SELECT id, revoked_at FROM sessions WHERE revoked_at >= $1");
             let rows = query.bind(since.timestamp_micros()).fetch_all(&self.readers).await?;
-            rows.iter().map(|row| Ok((row.try_get("id")?, time_from(row, "revoked_at")?))).collect()
+            rows.iter().map(|row| ended_from(row, since)).collect()
         })
         .await
     }
