@@ -29,6 +29,7 @@ mod passport;
 mod passwords;
 mod pipeline;
 mod problem;
+mod readiness;
 mod service;
 mod sessions;
 mod sms_codes;
@@ -40,7 +41,7 @@ pub use language::Language;
 pub use metrics::metrics;
 pub use pages::print;
 pub use pipeline::CloseConnection;
-pub use service::Readiness;
+pub use readiness::Readiness;
 
 use crate::{
     auth::{Auth, keys::Keys},

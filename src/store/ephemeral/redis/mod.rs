@@ -1,6 +1,7 @@
 //! How do codes live in Redis, Valkey, Sentinel or Cluster?
 
 mod redemptions;
+mod rehearsal;
 mod scripts;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +19,7 @@ use fred::{
     },
 };
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use redemptions::{Presented, Redemptions};
 
@@ -37,6 +39,8 @@ pub struct Redis {
     pool: Pool,
     prefix: String,
     clustered: bool,
+    /// Unlike that of any other instance.
+    instance: String,
     redemptions: Coalescer<Redemptions>,
     watchers: Vec<AbortHandle>,
 }
@@ -74,7 +78,8 @@ impl Redis {
             tracing::warn!("redis cannot be reached yet; trying on");
         }
         let redemptions = Coalescer::new(Redemptions(pool.clone()));
-        Ok(Self { pool, prefix: prefix.to_owned(), clustered, redemptions, watchers })
+        let (prefix, instance) = (prefix.to_owned(), Uuid::now_v7().to_string());
+        Ok(Self { pool, prefix, clustered, instance, redemptions, watchers })
     }
 
     fn image_code_key(&self, id: &str) -> Key {
@@ -280,7 +285,7 @@ impl EphemeralStore for Redis {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.pool.ping(None).await.map_err(unavailable)
+        self.rehearse().await
     }
 }
 
