@@ -163,7 +163,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     };
 
     let stopping = Arc::new(AtomicBool::new(false));
-    let readiness = Readiness { users: users.clone(), codes: codes.clone(), stopping: stopping.clone() };
+    let readiness = Readiness::new(users.clone(), codes.clone(), stopping.clone());
     let parts = api::Parts {
         auth: Auth { image_codes, sms_codes, login, sessions, account, limits },
         keys: keys.clone(),

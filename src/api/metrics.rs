@@ -2,7 +2,7 @@
 
 use poem::{Endpoint, Response, Route, endpoint::make, get, http::header};
 
-use super::service::Readiness;
+use super::readiness::Readiness;
 use crate::telemetry::metrics;
 
 /// The text format of Prometheus.

@@ -32,6 +32,7 @@ mod passport;
 mod passwords;
 mod pipeline;
 mod problem;
+mod readiness;
 mod record;
 mod service;
 mod sessions;
@@ -43,8 +44,8 @@ pub use cors::AllowedOrigin;
 pub use document::{Documents, print};
 pub use language::Language;
 pub use metrics::metrics;
+pub use readiness::Readiness;
 pub use record::CloseConnection;
-pub use service::Readiness;
 
 use crate::{
     auth::{Auth, keys::Keys},

@@ -108,6 +108,10 @@ impl From<Error> for Problem {
                 tracing::error!(%error, "a request could not be served");
                 Code::Unavailable.into()
             }
+            Error::Unreadable(error) => {
+                tracing::error!(%error, "a request failed");
+                Code::Internal.into()
+            }
             Error::Internal(error) => {
                 tracing::error!(error, "a request failed");
                 Code::Internal.into()

@@ -1,12 +1,6 @@
 //! What operators and resource servers ask for: health, keys, metadata.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::ParseFromJSON};
 
@@ -15,39 +9,9 @@ use super::{
     context::RequestContext,
     error_code::ErrorCode,
     failure::{Failure, failures},
+    readiness::Readiness,
 };
-use crate::{
-    auth::{Auth, error::Error, keys::Keys},
-    store::{StoreError, ephemeral::EphemeralStore, users::UserStore},
-};
-
-/// How long `/readyz` waits for a store.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Can this instance serve?
-#[derive(Clone)]
-pub struct Readiness {
-    /// Users and sessions.
-    pub users: Arc<dyn UserStore>,
-    /// Codes.
-    pub codes: Arc<dyn EphemeralStore>,
-    /// Set as soon as the process is told to stop.
-    pub stopping: Arc<AtomicBool>,
-}
-
-impl Readiness {
-    /// Each store's name, and whether it answers.
-    pub async fn stores(&self) -> [(&'static str, bool); 2] {
-        let Self { users, codes, .. } = self;
-        let (users_ok, codes_ok) = tokio::join!(answers(users.ping()), answers(codes.ping()));
-        [(users.name(), users_ok), (codes.name(), codes_ok)]
-    }
-
-    /// Was the process told to stop?
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-}
+use crate::auth::{Auth, error::Error, keys::Keys};
 
 failures! {
     Publish: ;
@@ -279,8 +243,4 @@ impl Service {
             service_documentation: format!("{}/docs", self.public_url),
         }
     }
-}
-
-async fn answers(ping: impl Future<Output = Result<(), StoreError>>) -> bool {
-    matches!(tokio::time::timeout(PATIENCE, ping).await, Ok(Ok(())))
 }

@@ -95,10 +95,22 @@ pub enum Error {
     RefreshTokenReused,
     /// Something below does not answer. Nothing was spent.
     #[error(transparent)]
-    Unavailable(#[from] StoreError),
+    Unavailable(StoreError),
+    /// What a store holds makes no sense.
+    #[error(transparent)]
+    Unreadable(StoreError),
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => Self::Unavailable(error),
+            StoreError::Unreadable { .. } => Self::Unreadable(error),
+        }
+    }
 }
 
 /// Which of the two codes that move an account.

@@ -1,6 +1,6 @@
 //! What breaks? A service, or several, as real processes on stores of their own that can be killed, frozen and cut off.
 
-use std::{process::Command, sync::LazyLock};
+use std::{path::PathBuf, process::Command, sync::LazyLock};
 
 use sqlx::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -83,6 +83,17 @@ impl Stack {
     pub async fn instance(&self) -> Instance {
         let address = format!("127.0.0.1:{}", free_port());
         Instance { process: self.start(&address).await, address }
+    }
+
+    /// Starts a service by a command of the drill's own, and waits until it serves.
+    pub async fn instance_by(&self, command: Command) -> Instance {
+        let address = format!("127.0.0.1:{}", free_port());
+        Instance { process: self.start_by(command, &address).await, address }
+    }
+
+    /// The folder with the data of services.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Starts a service again, where it was.

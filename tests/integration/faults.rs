@@ -183,7 +183,7 @@ async fn a_code_accepted_without_postgresql_works_again(codes: Backends) {
     app.sign_in_with(NEWCOMER, &code).await.expect_error(400, "sms_code_expired");
     app.user(&tokens.access).await.expect(200);
     app.refresh(&tokens.refresh).await.expect(201);
-    app.get("/readyz").await.expect(200);
+    until("the service is ready again", RECOVERY, async || app.get("/readyz").await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

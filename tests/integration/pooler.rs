@@ -1,4 +1,5 @@
-//! Does everything work behind a pooler that gives each transaction another connection, and is nothing left on those?
+//! Does everything work behind a pooler, also behind one that gives each transaction another connection, and is nothing
+//! left on those?
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::{
         MOBILE, PASSWORD, TestApp, Tokens,
         backends::Backends,
         expect_ended, expect_goes_on,
+        flows::{FLAGS, all_work},
         process::Process,
         servers::{CONNECTIONS_OF_PGBOUNCER, Server},
     },
@@ -130,4 +132,31 @@ async fn migrations_that_start_at_once_make_one_schema_behind_a_pooler_and_witho
             sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&mut fresh).await.unwrap();
         assert_eq!(applied, std::fs::read_dir("migrations/postgres").unwrap().count() as i64);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_session_mode_nothing_has_to_be_set_on_either_side() {
+    let postgresql = Server::postgresql().await;
+    let pooler = Server::pgbouncer_in_session_mode(&postgresql).await;
+    let flag = pooler.flag();
+    let flags = [&[flag.as_str()][..], &FLAGS].concat();
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    let users =
+        join_all((0..40).map(|number| format!("138001380{number:02}")).map(async |mobile| app.sign_in(&mobile).await));
+    for tokens in users.await {
+        expect_goes_on(&app, &tokens).await;
+    }
+    all_work(&app, "13811111").await;
+    app.get("/readyz").await.expect(200);
+
+    // Connections have the settings of the service.
+    let mut server = PgConnection::connect(&postgresql.url).await.unwrap();
+    server.execute("BEGIN; SELECT id FROM users FOR UPDATE").await.unwrap();
+    let code = app.code("13800138001").await;
+    let started = Instant::now();
+    expect_unavailable(&app.sign_in_with("13800138001", &code).await);
+    // A statement has five seconds, a lock half of one.
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    server.execute("ROLLBACK").await.unwrap();
+    app.sign_in_with("13800138001", &code).await.expect(201);
 }

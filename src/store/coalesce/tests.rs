@@ -192,7 +192,7 @@ async fn a_full_queue_refuses_at_once() {
         harness.send(&mut answers, echo(number)).await;
     }
     let error = harness.coalescer.call(echo(calls)).await.unwrap_err();
-    assert_eq!(error.reason, "too many at once");
+    assert!(error.to_string().ends_with(": too many at once"), "{error}");
     harness.open(QUEUE);
     assert!(answers.join_all().await.iter().all(|(_, answer)| answer.is_ok()));
 }
@@ -214,5 +214,5 @@ async fn a_slow_batch_is_overtaken() {
 async fn nobody_waits_for_ever() {
     let harness = Harness::new();
     let error = harness.coalescer.call(echo(1)).await.unwrap_err();
-    assert_eq!(error.reason, "no answer in time");
+    assert!(error.to_string().ends_with(": no answer in time"), "{error}");
 }

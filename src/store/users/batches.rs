@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
-use super::{NewUser, Rotation, STATEMENT_TIMEOUT};
+use super::{NewUser, Rotation, STATEMENT_TIMEOUT, rows::unreadable};
 use crate::{
     model::{
         mobile::Mobile,
@@ -128,11 +128,18 @@ pub fn bounded<T>(
     traces::call(store, async move {
         match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) if may_be_a_row(&error) => Err(Failure::Call(StoreError::new(store, error))),
-            Ok(Err(error)) => Err(Failure::Store(StoreError::new(store, error))),
+            Ok(Err(error)) => Err(failure(store, &error)),
             Err(_) => Err(Failure::Store(StoreError::new(store, "no answer in time"))),
         }
     })
+}
+
+fn failure(store: &'static str, error: &sqlx::Error) -> Failure {
+    match unreadable(error) {
+        Some(value) => Failure::Call(StoreError::Unreadable { store, value: value.clone() }),
+        None if may_be_a_row(error) => Failure::Call(StoreError::new(store, error)),
+        None => Failure::Store(StoreError::new(store, error)),
+    }
 }
 
 fn may_be_a_row(error: &sqlx::Error) -> bool {
@@ -144,7 +151,7 @@ fn may_be_a_row(error: &sqlx::Error) -> bool {
                 code.is_some_and(|code| code & 0xFF == SQLITE_CONSTRAINT)
             }
         },
-        sqlx::Error::RowNotFound | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => true,
+        sqlx::Error::RowNotFound | sqlx::Error::Encode(_) => true,
         _ => false,
     }
 }

@@ -3,7 +3,9 @@
 mod batches;
 mod cursor;
 mod database;
+mod migrations;
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::{sync::Arc, time::Duration};
@@ -16,6 +18,7 @@ use uuid::Uuid;
 pub use cursor::Cursor;
 pub use database::Database;
 use database::Options;
+pub use rows::Unreadable;
 
 use super::StoreError;
 use crate::model::{

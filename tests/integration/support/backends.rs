@@ -66,8 +66,8 @@ impl Stores {
     }
 
     /// Does what an operator does with a database shell.
-    pub async fn execute(&self, sql: &'static str) {
-        let url = self.database_url();
+    pub async fn execute(&self, sql: &str) {
+        let (url, sql) = (self.database_url(), AssertSqlSafe(sql.to_owned()));
         if self.database.is_some() {
             PgConnection::connect(&url).await.unwrap().execute(sql).await.unwrap();
         } else {

@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod command;
+pub mod flows;
 pub mod forwarder;
 pub mod nginx;
 pub mod process;

@@ -40,6 +40,11 @@ impl Running {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         // The shell's own `kill`: the program of this name is not everywhere.

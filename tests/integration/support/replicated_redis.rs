@@ -93,6 +93,18 @@ impl ReplicatedRedis {
         redis
     }
 
+    /// Sends a command to every server that has keys.
+    pub async fn ask_all(&self, command: &str) {
+        for server in self.primaries.iter().chain(&self.replicas) {
+            let _: String = server.ask(command).await;
+        }
+    }
+
+    /// Sends a command to one of the primaries.
+    pub async fn ask_primary(&self, number: usize, command: &str) {
+        let _: String = self.primaries[number].ask(command).await;
+    }
+
     /// SIGKILL for a primary.
     pub fn kill_a_primary(&mut self) {
         self.primaries[0].kill();

@@ -76,6 +76,20 @@ impl Server {
 
     /// A PgBouncer in transaction mode. Whoever connects to it gets another connection for each transaction, in turn.
     pub async fn pgbouncer(postgresql: &Self) -> Self {
+        let settings = format!(
+            "pool_mode = transaction
+             default_pool_size = {CONNECTIONS_OF_PGBOUNCER}
+             server_round_robin = 1"
+        );
+        Self::pgbouncer_with(postgresql, &settings).await
+    }
+
+    /// A PgBouncer in session mode, which is its default, as everything else.
+    pub async fn pgbouncer_in_session_mode(postgresql: &Self) -> Self {
+        Self::pgbouncer_with(postgresql, "").await
+    }
+
+    async fn pgbouncer_with(postgresql: &Self, settings: &str) -> Self {
         let (folder, port) = (folder_of_nobody(), free_port());
         let config = format!(
             "[databases]
@@ -85,9 +99,7 @@ impl Server {
              listen_port = {port}
              unix_socket_dir =
              auth_type = any
-             pool_mode = transaction
-             default_pool_size = {CONNECTIONS_OF_PGBOUNCER}
-             server_round_robin = 1",
+             {settings}",
             postgresql.port
         );
         fs::write(folder.path().join("pgbouncer.ini"), config.replace("             ", "")).unwrap();

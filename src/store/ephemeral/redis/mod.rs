@@ -2,6 +2,7 @@
 
 mod link;
 mod redemptions;
+mod rehearsal;
 mod scripts;
 mod url;
 
@@ -10,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fred::{
-    interfaces::{ClientLike, KeysInterface, LuaInterface},
+    interfaces::{KeysInterface, LuaInterface},
     types::{
         Builder, Expiration, FromValue, Key, Value,
         config::{ReconnectPolicy, TcpConfig},
@@ -18,6 +19,7 @@ use fred::{
     },
 };
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use link::Link;
 use redemptions::{Presented, Redemptions};
@@ -39,6 +41,8 @@ pub struct Redis {
     link: Link,
     prefix: String,
     clustered: bool,
+    /// Unlike that of any other instance.
+    instance: String,
     redemptions: Coalescer<Redemptions>,
     watchers: Vec<AbortHandle>,
 }
@@ -71,7 +75,8 @@ impl Redis {
             .map_err(|error| StoreError::new(STORE, error))?;
         let (link, watchers) = Link::connect(pool).await;
         let redemptions = Coalescer::new(Redemptions(link.clone()));
-        Ok(Self { link, prefix: prefix.to_owned(), clustered, redemptions, watchers })
+        let (prefix, instance) = (prefix.to_owned(), Uuid::now_v7().to_string());
+        Ok(Self { link, prefix, clustered, instance, redemptions, watchers })
     }
 
     fn image_code_key(&self, id: &str) -> Key {
@@ -278,7 +283,7 @@ impl EphemeralStore for Redis {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.link.pool.ping(None).await.map_err(|error| self.link.unavailable(&error))
+        self.rehearse().await
     }
 }
 

@@ -5,8 +5,10 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    super::{Accounts, MobileChange, bounded, is_taken},
-    Postgres, STORE, end_sessions, user_from,
+    super::{Accounts, MobileChange, bounded, is_taken, rows::user_columns},
+    Postgres, STORE,
+    decline::again,
+    end_sessions, user_from,
 };
 use crate::{
     model::{mobile::Mobile, user::User},
@@ -21,7 +23,8 @@ impl Accounts for Postgres {
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM users WHERE mobile = $1").bind(mobile.as_str());
+            let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
+            let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
         })
         .await
@@ -35,12 +38,13 @@ impl Accounts for Postgres {
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
+            let query = sqlx::query(concat!(
                 "UPDATE users
                  SET name = coalesce($2, name), avatar_url = CASE WHEN $3 THEN $4 ELSE avatar_url END, updated_at = $5
                  WHERE id = $1 AND status = 'active'
-                 RETURNING *",
-            );
+                 RETURNING ",
+                user_columns!(),
+            ));
             let query = query.bind(id).bind(name).bind(avatar_url.is_some()).bind(avatar_url.flatten()).bind(now);
             query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
         })
@@ -54,7 +58,7 @@ impl Accounts for Postgres {
         keep: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
-        bounded(STORE, async {
+        let change = || async {
             let mut transaction = self.pool.begin().await?;
             let changed =
                 sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND status = 'active'")
@@ -69,8 +73,8 @@ impl Accounts for Postgres {
             let ended = end_sessions(&mut transaction, id, keep, now).await?;
             transaction.finish().await?;
             Ok(Some(ended))
-        })
-        .await
+        };
+        bounded(STORE, again(change)).await
     }
 
     async fn change_mobile(
@@ -81,14 +85,15 @@ impl Accounts for Postgres {
         keep: Uuid,
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
-        bounded(STORE, async {
+        let change = || async {
             let mut transaction = self.pool.begin().await?;
-            let changed = sqlx::query(
+            let changed = sqlx::query(concat!(
                 "UPDATE users
                  SET mobile = $3, name = CASE WHEN name = $2 THEN $3 ELSE name END, updated_at = $4
                  WHERE id = $1 AND mobile = $2 AND status = 'active'
-                 RETURNING *",
-            )
+                 RETURNING ",
+                user_columns!(),
+            ))
             .bind(id)
             .bind(from.as_str())
             .bind(to.as_str())
@@ -104,12 +109,12 @@ impl Accounts for Postgres {
             let ended = end_sessions(&mut transaction, id, Some(keep), now).await?;
             transaction.finish().await?;
             Ok(MobileChange::Changed(Box::new(user), ended))
-        })
-        .await
+        };
+        bounded(STORE, again(change)).await
     }
 
     async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async {
+        let change = || async {
             let mut transaction = self.pool.begin().await?;
             sqlx::query(
                 "UPDATE users
@@ -128,7 +133,7 @@ impl Accounts for Postgres {
                 .await?;
             transaction.finish().await?;
             Ok(ended)
-        })
-        .await
+        };
+        bounded(STORE, again(change)).await
     }
 }

@@ -6,8 +6,10 @@ use sqlx::{Executor, migrate::MigrateError};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, Statements, bounded},
-    Postgres, STORE, end_sessions,
+    super::{Administration, Cursor, Statements, bounded, migrations, rows::user_columns},
+    Postgres, STORE,
+    decline::again,
+    end_sessions,
     pool::Pool,
     user_from,
 };
@@ -27,7 +29,7 @@ const FORGET_NAMES: &str = "DEALLOCATE ALL";
 #[async_trait]
 impl Administration for Postgres {
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async {
+        let change = || async {
             let mut transaction = self.pool.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
@@ -41,23 +43,27 @@ impl Administration for Postgres {
             };
             transaction.finish().await?;
             Ok(ended)
-        })
-        .await
+        };
+        bounded(STORE, again(change)).await
     }
 
     async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError> {
         bounded(STORE, async {
             let query = match place {
-                Cursor::Id(id) => {
-                    sqlx::query("SELECT * FROM users WHERE mobile IS NOT NULL AND id > $2 ORDER BY id LIMIT $1")
-                        .bind(i64::from(at_most))
-                        .bind(id)
-                }
-                Cursor::CreatedAt(time, id) => sqlx::query(
-                    "SELECT * FROM users
+                Cursor::Id(id) => sqlx::query(concat!(
+                    "SELECT ",
+                    user_columns!(),
+                    " FROM users WHERE mobile IS NOT NULL AND id > $2 ORDER BY id LIMIT $1",
+                ))
+                .bind(i64::from(at_most))
+                .bind(id),
+                Cursor::CreatedAt(time, id) => sqlx::query(concat!(
+                    "SELECT ",
+                    user_columns!(),
+                    " FROM users
                      WHERE mobile IS NOT NULL AND (created_at, id) > ($2, $3)
                      ORDER BY created_at, id LIMIT $1",
-                )
+                ))
                 .bind(i64::from(at_most))
                 .bind(time)
                 .bind(id),
@@ -161,8 +167,7 @@ async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK_OF_MIGRATIONS).execute(&mut transaction).await?;
     // The migrator names its statements. A pooler's connection may have the names of one that failed.
     transaction.execute(FORGET_NAMES).await?;
-    let mut migrator = sqlx::migrate!("migrations/postgres");
-    migrator.set_locking(false).run_direct(None, transaction.connection(), false).await?;
+    migrations::run(sqlx::migrate!("migrations/postgres"), transaction.connection()).await?;
     transaction.execute(FORGET_NAMES).await?;
     transaction.finish().await?;
     Ok(())

@@ -6,16 +6,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::Row;
 use uuid::Uuid;
 
 use super::{
     super::{
         RefusedRotation, Rotation, STATEMENT_TIMEOUT,
         batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, users_of, users_with},
+        rows::{Stored, Time, session_columns, user_columns},
     },
     STORE,
     connections::Connections,
+    counter,
+    decline::again,
     end_session,
     pool::Session,
     session_from, user_from,
@@ -37,48 +39,51 @@ impl Batch for SignIns {
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<User>, Failure> {
-        bounded(STORE, self.sign_in(calls)).await
+        bounded(STORE, again(|| sign_in(&self.0, calls))).await
     }
 }
 
-impl SignIns {
-    async fn sign_in(&self, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
-        let mut turn = self.0.take().await?;
-        let rows = sqlx::query(
-            "WITH asked AS (
-                 SELECT * FROM unnest(
-                     $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-                     $8::text[]
-                 ) AS asked (user_id, mobile, session_id, amr, now, expires_at, ip, user_agent)
-             ), signed_in AS (
-                 INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login)
-                 SELECT DISTINCT ON (mobile) user_id, mobile, mobile, 'active', now, now, now
-                 FROM asked ORDER BY mobile, now
-                 ON CONFLICT (mobile) DO UPDATE
-                 SET last_login = CASE WHEN users.status = 'active' THEN excluded.last_login ELSE users.last_login END
-                 RETURNING *
-             ), opened AS (
-                 INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
-                 SELECT session_id, id, amr, 0, now, expires_at, ip, user_agent
-                 FROM asked JOIN signed_in USING (mobile)
-                 WHERE status = 'active'
-                 ON CONFLICT (id) DO NOTHING
-             )
-             SELECT * FROM signed_in",
-        )
-        .bind(column(calls, |call| call.user.id))
-        .bind(column(calls, |call| call.user.mobile.as_str()))
-        .bind(column(calls, |call| call.session.id))
-        .bind(column(calls, |call| call.session.method.as_str()))
-        .bind(column(calls, |call| call.session.created_at))
-        .bind(column(calls, |call| call.session.expires_at))
-        .bind(column(calls, |call| call.session.origin.ip.map(|ip| ip.to_string())))
-        .bind(column(calls, |call| call.session.origin.user_agent.as_deref()))
-        .fetch_all(&mut turn.session)
-        .await?;
-        turn.give_back().await?;
-        users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
-    }
+/// One statement for all. Without calls, it needs what a sign-in needs, and changes nothing.
+pub async fn sign_in(connections: &Connections, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
+    let mut turn = connections.take().await?;
+    let rows = sqlx::query(concat!(
+        "WITH asked AS (
+             SELECT user_id, mobile, session_id, amr, now, expires_at, ip, user_agent
+             FROM unnest(
+                 $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
+                 $8::text[]
+             ) AS asked (user_id, mobile, session_id, amr, now, expires_at, ip, user_agent)
+         ), signed_in AS (
+             INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login)
+             SELECT DISTINCT ON (mobile) user_id, mobile, mobile, 'active', now, now, now
+             FROM asked ORDER BY mobile, now
+             ON CONFLICT (mobile) DO UPDATE
+             SET last_login = CASE WHEN users.status = 'active' THEN excluded.last_login ELSE users.last_login END
+             RETURNING ",
+        user_columns!(),
+        "), opened AS (
+             INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
+             SELECT session_id, id, amr, 0, now, expires_at, ip, user_agent
+             FROM asked JOIN signed_in USING (mobile)
+             WHERE status = 'active'
+             ON CONFLICT (id) DO NOTHING
+         )
+         SELECT ",
+        user_columns!(),
+        " FROM signed_in",
+    ))
+    .bind(column(calls, |call| call.user.id))
+    .bind(column(calls, |call| call.user.mobile.as_str()))
+    .bind(column(calls, |call| call.session.id))
+    .bind(column(calls, |call| call.session.method.as_str()))
+    .bind(column(calls, |call| call.session.created_at))
+    .bind(column(calls, |call| call.session.expires_at))
+    .bind(column(calls, |call| call.session.origin.ip.map(|ip| ip.to_string())))
+    .bind(column(calls, |call| call.session.origin.user_agent.as_deref()))
+    .fetch_all(&mut turn.session)
+    .await?;
+    turn.give_back().await?;
+    users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
 }
 
 /// Looks users up by id.
@@ -93,13 +98,15 @@ impl Batch for LookUps {
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
     async fn run(&self, ids: &[Uuid]) -> Result<Vec<Option<User>>, Failure> {
-        bounded(STORE, self.users(ids)).await
+        bounded(STORE, again(|| self.users(ids))).await
     }
 }
 
 impl LookUps {
     async fn users(&self, ids: &[Uuid]) -> sqlx::Result<Vec<Option<User>>> {
-        let query = sqlx::query("SELECT * FROM users WHERE id = ANY($1) AND mobile IS NOT NULL").bind(ids);
+        let query =
+            sqlx::query(concat!("SELECT ", user_columns!(), " FROM users WHERE id = ANY($1) AND mobile IS NOT NULL",))
+                .bind(ids);
         let mut turn = self.0.take().await?;
         let rows = query.fetch_all(&mut turn.session).await?;
         turn.give_back().await?;
@@ -119,7 +126,7 @@ impl Batch for Refreshes {
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
     async fn run(&self, calls: &[Refresh]) -> Result<Vec<Rotation>, Failure> {
-        bounded(STORE, self.rotate_all(calls)).await
+        bounded(STORE, again(|| self.rotate_all(calls))).await
     }
 }
 
@@ -142,12 +149,13 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
              refreshed_at = asked.now,
              expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
          FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[])
-             AS asked (id, presented, now, sliding, absolute)
-         WHERE s.id = ANY($1) AND s.id = asked.id AND s.expires_at > asked.now AND ",
+             AS asked (session_id, presented, now, sliding, absolute)
+         WHERE s.id = ANY($1) AND s.id = asked.session_id AND s.expires_at > asked.now AND ",
         not_ended!("s"),
         "  AND s.refresh_counter - asked.presented IN (0, 1)
            AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
-         RETURNING s.*, asked.presented",
+         RETURNING presented, ",
+        session_columns!(),
     ))
     .bind(column(round, |call| call.session_id))
     .bind(column(round, |call| call.presented.cast_signed()))
@@ -157,7 +165,7 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
     .fetch_all(&mut *session)
     .await?;
     for row in &rows {
-        let presented = row.try_get::<i32, _>("presented")?.cast_unsigned();
+        let presented = sqlx::Row::try_get::<i32, _>(row, "presented")?.cast_unsigned();
         let session = session_from(row)?;
         rotations.insert((session.id, presented), Rotation::Rotated(session));
     }
@@ -179,14 +187,15 @@ async fn refuse(session: &mut Session, refused: &[&Refresh], rotations: &mut Rot
     .fetch_all(&mut *session)
     .await?;
     for row in &rows {
-        let id: Uuid = row.try_get("id")?;
+        let row = Stored::of("sessions", row);
+        let id: Uuid = row.get("id")?;
         let Some(call) = refused.iter().find(|call| call.session_id == id) else { continue };
         let reason = RefusedRotation {
-            user_id: row.try_get("user_id")?,
-            status: UserStatus::from_column(row.try_get("status")?),
-            ended: row.try_get("ended")?,
-            expires_at: row.try_get("expires_at")?,
-            refresh_counter: row.try_get::<i32, _>("refresh_counter")?.cast_unsigned(),
+            user_id: row.get("user_id")?,
+            status: UserStatus::from_column(row.joined("users", "user_id").get("status")?),
+            ended: row.get("ended")?,
+            expires_at: row.get::<Time>("expires_at")?.0,
+            refresh_counter: row.parse("refresh_counter", counter)?,
         }
         .reason(call.presented, call.now);
         if let Rotation::Reused(user_id) = reason {

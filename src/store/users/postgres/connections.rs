@@ -5,7 +5,6 @@ use std::{
     time::Instant,
 };
 
-use sqlx::{Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
@@ -14,7 +13,7 @@ use tokio::{
 use super::{
     super::{CONNECT_TIMEOUT, PoolUse},
     REST,
-    pool::{Pool, Session, writes},
+    pool::{Pool, Rested, Session, writes},
 };
 
 /// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
@@ -27,7 +26,7 @@ pub struct Connections {
 }
 
 struct Idle {
-    connection: PoolConnection<Postgres>,
+    rested: Rested,
     since: Instant,
 }
 
@@ -50,7 +49,7 @@ impl Connections {
     pub async fn take(&self) -> sqlx::Result<Turn<'_>> {
         let permit = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
         let session = match self.rested().await {
-            Some(connection) => self.pool.resume(connection),
+            Some(session) => session,
             None => self.pool.acquire().await?,
         };
         Ok(Turn { session, connections: self, _permit: permit })
@@ -63,13 +62,16 @@ impl Connections {
         PoolUse { in_use: known.in_use.saturating_sub(rested), idle: known.idle.saturating_add(rested), ..known }
     }
 
-    async fn rested(&self) -> Option<PoolConnection<Postgres>> {
-        let Idle { mut connection, since } = self.locked().pop()?;
-        if since.elapsed() < REST || matches!(timeout(CONNECT_TIMEOUT, writes(&mut connection)).await, Ok(Ok(true))) {
-            return Some(connection);
+    async fn rested(&self) -> Option<Session> {
+        let Idle { mut rested, since } = self.locked().pop()?;
+        let works = self.pool.keeps(&rested)
+            && (since.elapsed() < REST
+                || matches!(timeout(CONNECT_TIMEOUT, writes(&mut rested.connection)).await, Ok(Ok(true))));
+        if works {
+            return Some(self.pool.resume(rested));
         }
-        // The server was restarted meanwhile, or does not answer: the others are no better.
-        drop(connection.detach());
+        // The server was restarted meanwhile, or does not answer, or plans are outdated: the others are no better.
+        drop(rested.connection.detach());
         self.locked().clear();
         None
     }
@@ -83,8 +85,8 @@ impl Turn<'_> {
     /// Makes sure of what the batch did, and keeps the connection for the next one. Without it (after an error, or in the
     /// middle of a statement) the pool looks after it.
     pub async fn give_back(self) -> sqlx::Result<()> {
-        if let Some(connection) = self.session.finish().await? {
-            self.connections.locked().push(Idle { connection, since: Instant::now() });
+        if let Some(rested) = self.session.finish().await? {
+            self.connections.locked().push(Idle { rested, since: Instant::now() });
         }
         Ok(())
     }

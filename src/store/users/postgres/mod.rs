@@ -19,6 +19,7 @@ mod accounts;
 mod administration;
 mod batches;
 mod connections;
+mod decline;
 mod diagnosis;
 mod pool;
 mod sessions;
@@ -28,16 +29,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    PgExecutor, Row,
+    PgExecutor,
     postgres::{PgConnectOptions, PgRow},
 };
 use uuid::Uuid;
 
-use batches::{LookUps, Refreshes, SignIns};
+use batches::{LookUps, Refreshes, SignIns, sign_in};
 use connections::Connections;
+use decline::again;
 use pool::Pool;
 
-use super::{OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded};
+use super::{
+    OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
+    rows::{Stored, Time},
+};
 use crate::{
     model::{
         mobile::Mobile,
@@ -122,7 +127,13 @@ impl UserStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(STORE, sqlx::query("SELECT 1").execute(&self.pool)).await.map(drop)
+        bounded(STORE, async {
+            let alone = sqlx::query("SELECT 1").execute(&self.pool);
+            // Both to the end: a connection that is abandoned while it is being acquired is lost.
+            let (alone, batched) = tokio::join!(alone, again(|| sign_in(&self.batches, &[])));
+            alone.and(batched).map(drop)
+        })
+        .await
     }
 
     fn pools(&self) -> Vec<PoolUse> {
@@ -137,12 +148,13 @@ async fn end_session(
     id: Uuid,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
-    let query = sqlx::query_scalar(concat!(
+    let query = sqlx::query(concat!(
         "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
         not_ended!("sessions"),
-        " RETURNING expires_at"
+        " RETURNING id, expires_at"
     ));
-    query.bind(user_id).bind(id).bind(now).fetch_optional(executor).await
+    let ended = query.bind(user_id).bind(id).bind(now).fetch_optional(executor).await?;
+    ended.map(|row| Ok(Stored::of("sessions", &row).get::<Time>("expires_at")?.0)).transpose()
 }
 
 /// See [`super::Sessions::end_sessions`].
@@ -165,29 +177,35 @@ async fn end_sessions(
 }
 
 fn user_from(row: &PgRow) -> sqlx::Result<User> {
+    let row = Stored::of("users", row);
     Ok(User {
-        id: row.try_get("id")?,
-        mobile: Mobile::parse(row.try_get("mobile")?).ok_or(sqlx::Error::RowNotFound)?,
-        name: row.try_get("name")?,
-        avatar_url: row.try_get("avatar_url")?,
-        password_hash: row.try_get("password_hash")?,
-        status: UserStatus::from_column(row.try_get("status")?),
-        created_at: row.try_get("created_at")?,
-        last_login: row.try_get("last_login")?,
+        id: row.get("id")?,
+        mobile: row.parse("mobile", Mobile::parse)?,
+        name: row.get("name")?,
+        avatar_url: row.get("avatar_url")?,
+        password_hash: row.get("password_hash")?,
+        status: UserStatus::from_column(row.get("status")?),
+        created_at: row.get::<Time>("created_at")?.0,
+        last_login: row.get::<Time>("last_login")?.0,
     })
 }
 
 fn session_from(row: &PgRow) -> sqlx::Result<Session> {
+    let row = Stored::of("sessions", row);
     Ok(Session {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        method: SignInMethod::from_column(row.try_get("amr")?).ok_or(sqlx::Error::RowNotFound)?,
-        refresh_counter: row.try_get::<i32, _>("refresh_counter")?.cast_unsigned(),
-        created_at: row.try_get("created_at")?,
-        refreshed_at: row.try_get("refreshed_at")?,
-        expires_at: row.try_get("expires_at")?,
-        revoked_at: row.try_get("revoked_at")?,
-        ip: row.try_get("ip")?,
-        user_agent: row.try_get("user_agent")?,
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        method: row.parse("amr", SignInMethod::from_column)?,
+        refresh_counter: row.parse("refresh_counter", counter)?,
+        created_at: row.get::<Time>("created_at")?.0,
+        refreshed_at: row.get::<Option<Time>>("refreshed_at")?.map(|time| time.0),
+        expires_at: row.get::<Time>("expires_at")?.0,
+        revoked_at: row.get::<Option<Time>>("revoked_at")?.map(|time| time.0),
+        ip: row.get("ip")?,
+        user_agent: row.get("user_agent")?,
     })
+}
+
+fn counter(stored: i32) -> Option<u32> {
+    stored.try_into().ok()
 }

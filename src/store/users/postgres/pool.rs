@@ -4,11 +4,10 @@
 //! pooler in transaction mode may run each transaction on another connection, where neither names nor settings are. So
 //! unnamed statements run in transactions that bring their settings along, also where there is a single statement: the
 //! driver parses it in one trip and runs it in the next.
+//!
+//! Settings come by statements, not with the start of a connection: a pooler refuses those that it does not know.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use futures_util::{
     FutureExt, StreamExt, TryFutureExt, TryStreamExt,
@@ -25,11 +24,11 @@ use sqlx::{
 use super::{
     super::{CONNECT_TIMEOUT, PoolUse, Statements, pool_use},
     REST,
+    decline::{Decline, again},
     diagnosis::Diagnosis,
 };
 
-/// SQLSTATE of a write on a server that only reads.
-const READ_ONLY: &str = "25006";
+const LOOK: &str = "SHOW transaction_read_only";
 
 type Results = sqlx::Result<Either<PgQueryResult, PgRow>>;
 
@@ -39,7 +38,7 @@ pub struct Pool {
     connections: PgPool,
     /// What opens a transaction that brings its settings along; nothing where statements have names.
     opening: Option<Arc<str>>,
-    demotion: Demotion,
+    decline: Decline,
     diagnosis: Diagnosis,
 }
 
@@ -51,31 +50,34 @@ impl Pool {
         settings: &[(&str, &str)],
         max_connections: u32,
     ) -> Self {
-        let (options, opening) = match statements {
-            Statements::Named => (options.options(settings.iter().copied()), None),
-            // A pooler refuses settings that it does not know.
-            Statements::Unnamed => (options.extra_float_digits(None), Some(opening(settings))),
+        let (greeting, opening) = match statements {
+            Statements::Named => (sql("SET", settings, LOOK), None),
+            Statements::Unnamed => (LOOK.into(), Some(format!("BEGIN; {}", sql("SET LOCAL", settings, "")).into())),
         };
+        // A pooler refuses parameters of a connection that it does not know.
+        let options = options.extra_float_digits(None);
         let diagnosis = Diagnosis::new(options.clone());
-        let demotion = Demotion::default();
-        let noticed = demotion.clone();
+        let decline = Decline::default();
+        let noticed = decline.clone();
         let connections = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(CONNECT_TIMEOUT)
             .test_before_acquire(false)
-            .after_connect(|connection, _| {
+            .after_connect(move |connection, _| {
+                let greeting = greeting.clone();
                 Box::pin(async move {
-                    if writes(connection).await? { Ok(()) } else { Err(sqlx::Error::protocol("the server only reads")) }
+                    let writes = ask(connection, greeting).await?;
+                    if writes { Ok(()) } else { Err(sqlx::Error::protocol("the server only reads")) }
                 })
             })
             .before_acquire(move |connection, meta| {
-                let demoted = noticed.within(meta.age);
+                let declined = noticed.within(meta.age);
                 Box::pin(async move {
-                    Ok(!demoted && (meta.idle_for < REST || writes(connection).await.unwrap_or_default()))
+                    Ok(!declined && (meta.idle_for < REST || writes(connection).await.unwrap_or_default()))
                 })
             })
             .connect_lazy_with(options);
-        Self { connections, opening: opening.map(Arc::from), demotion, diagnosis }
+        Self { connections, opening, decline, diagnosis }
     }
 
     /// How many connections there may be.
@@ -100,7 +102,7 @@ impl Pool {
             Some(opening) => self.connections.begin_with(AssertSqlSafe(opening.clone())).await,
         };
         match transaction {
-            Ok(transaction) => Ok(self.session(Link::Transaction(transaction))),
+            Ok(transaction) => Ok(self.session(Link::Transaction(transaction), Instant::now())),
             Err(error) => Err(self.diagnosis.of(error).await),
         }
     }
@@ -109,49 +111,50 @@ impl Pool {
     pub async fn acquire(&self) -> sqlx::Result<Session> {
         match self.opening {
             None => match self.connections.acquire().await {
-                Ok(connection) => Ok(self.resume(connection)),
+                Ok(connection) => Ok(self.session(Link::Connection(connection), Instant::now())),
                 Err(error) => Err(self.diagnosis.of(error).await),
             },
             Some(_) => self.begin().await,
         }
     }
 
-    /// Goes on with a connection that [`Session::finish`] has returned.
-    pub fn resume(&self, connection: PoolConnection<Driver>) -> Session {
-        self.session(Link::Connection(connection))
+    /// Is a connection that has rested still of use?
+    pub fn keeps(&self, rested: &Rested) -> bool {
+        !self.decline.within(rested.acquired.elapsed())
     }
 
-    fn session(&self, link: Link) -> Session {
-        Session { link, named: self.opening.is_none(), demotion: self.demotion.clone() }
+    /// Continues with a connection that [`Session::finish`] has returned.
+    pub fn resume(&self, Rested { connection, acquired }: Rested) -> Session {
+        self.session(Link::Connection(connection), acquired)
+    }
+
+    fn session(&self, link: Link, acquired: Instant) -> Session {
+        Session { link, acquired, named: self.opening.is_none(), decline: self.decline.clone() }
     }
 }
 
-fn opening(settings: &[(&str, &str)]) -> String {
-    let settings = settings.iter().map(|(name, value)| format!("; SET LOCAL {name} = '{value}'"));
-    std::iter::once("BEGIN".to_owned()).chain(settings).collect()
+/// Statements that make settings, and one before or after them.
+fn sql(set: &str, settings: &[(&str, &str)], last: &str) -> Arc<str> {
+    let settings = settings.iter().map(|(name, value)| format!("{set} {name} = '{value}'; "));
+    settings.chain([last.to_owned()]).collect::<String>().into()
 }
 
-/// Can the server do more than read? A standby cannot, nor a primary that somebody takes out of service.
+/// Can the server do more than read? A standby cannot, nor a primary that is taken out of service.
 pub async fn writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let row = sqlx::raw_sql("SHOW transaction_read_only").fetch_one(connection).await?;
+    ask(connection, LOOK.into()).await
+}
+
+async fn ask(connection: &mut PgConnection, sql: Arc<str>) -> sqlx::Result<bool> {
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
     Ok(sqlx::Row::try_get::<&str, _>(&row, 0)? == "off")
 }
 
-/// When a write was last refused because the server only reads. Whatever was connected by then is of no use.
-#[derive(Clone, Debug, Default)]
-struct Demotion(Arc<Mutex<Option<Instant>>>);
-
-impl Demotion {
-    fn look_at(&self, error: &sqlx::Error) {
-        if error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == READ_ONLY) {
-            *self.0.lock().expect("no panic while it is held") = Some(Instant::now());
-        }
-    }
-
-    fn within(&self, time: Duration) -> bool {
-        let noticed = *self.0.lock().expect("no panic while it is held");
-        noticed.is_some_and(|noticed| noticed.elapsed() <= time)
-    }
+/// A connection between two sessions.
+#[derive(Debug)]
+pub struct Rested {
+    /// The connection.
+    pub connection: PoolConnection<Driver>,
+    acquired: Instant,
 }
 
 /// A connection for some statements. One that is dropped before its end takes back what they did, if they are all or
@@ -159,8 +162,10 @@ impl Demotion {
 #[derive(Debug)]
 pub struct Session {
     link: Link,
+    /// When the pool gave the connection out.
+    acquired: Instant,
     named: bool,
-    demotion: Demotion,
+    decline: Decline,
 }
 
 #[derive(Debug)]
@@ -171,9 +176,9 @@ enum Link {
 
 impl Session {
     /// Makes sure of what the statements did. Returns the connection if it has no transaction to end.
-    pub async fn finish(self) -> sqlx::Result<Option<PoolConnection<Driver>>> {
+    pub async fn finish(self) -> sqlx::Result<Option<Rested>> {
         match self.link {
-            Link::Connection(connection) => Ok(Some(connection)),
+            Link::Connection(connection) => Ok(Some(Rested { connection, acquired: self.acquired })),
             Link::Transaction(transaction) => transaction.commit().await.map(|()| None),
         }
     }
@@ -195,9 +200,8 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Driver>,
     {
-        let (named, demotion) = (self.named, self.demotion.clone());
-        let results = self.connection().fetch_many(Sent { query, named });
-        results.inspect_err(move |error| demotion.look_at(error)).boxed()
+        let (sent, decline) = (Sent::of(query, self.named), self.decline.clone());
+        self.connection().fetch_many(sent).inspect_err(move |error| decline.look_at(error)).boxed()
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
@@ -205,9 +209,8 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Driver>,
     {
-        let (named, demotion) = (self.named, self.demotion.clone());
-        let row = self.connection().fetch_optional(Sent { query, named });
-        row.inspect_err(move |error| demotion.look_at(error)).boxed()
+        let (sent, decline) = (Sent::of(query, self.named), self.decline.clone());
+        self.connection().fetch_optional(sent).inspect_err(move |error| decline.look_at(error)).boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, types: &'e [PgTypeInfo]) -> BoxFuture<'e, sqlx::Result<PgStatement>>
@@ -234,10 +237,15 @@ impl<'c> Executor<'c> for &'c Pool {
         'c: 'e,
         E: 'q + Execute<'q, Driver>,
     {
+        let sent = Sent::of(query, self.opening.is_none());
         let results = async move {
-            let mut session = self.acquire().await?;
-            let results: Vec<_> = session.fetch_many(query).try_collect().await?;
-            session.finish().await?;
+            let results: Vec<_> = again(|| async {
+                let mut session = self.acquire().await?;
+                let results = session.fetch_many(sent.clone()).try_collect().await?;
+                session.finish().await?;
+                Ok(results)
+            })
+            .await?;
             Ok(stream::iter(results).map(Ok))
         };
         results.try_flatten_stream().boxed()
@@ -248,11 +256,15 @@ impl<'c> Executor<'c> for &'c Pool {
         'c: 'e,
         E: 'q + Execute<'q, Driver>,
     {
+        let sent = Sent::of(query, self.opening.is_none());
         let row = async move {
-            let mut session = self.acquire().await?;
-            let row = session.fetch_optional(query).await?;
-            session.finish().await?;
-            Ok(row)
+            again(|| async {
+                let mut session = self.acquire().await?;
+                let row = session.fetch_optional(sent.clone()).await?;
+                session.finish().await?;
+                Ok(row)
+            })
+            .await
         };
         row.boxed()
     }
@@ -272,26 +284,38 @@ impl<'c> Executor<'c> for &'c Pool {
     }
 }
 
-/// A statement that the driver gives a name, or none.
-struct Sent<E> {
-    query: E,
+/// A statement that can be sent again.
+#[derive(Clone)]
+struct Sent {
+    sql: SqlStr,
+    /// What was bound, or why that failed.
+    arguments: Result<Option<PgArguments>, String>,
+    /// Does the driver give it a name?
     named: bool,
 }
 
-impl<'q, E: Execute<'q, Driver>> Execute<'q, Driver> for Sent<E> {
+impl Sent {
+    fn of<'q>(mut query: impl Execute<'q, Driver>, named: bool) -> Self {
+        let arguments = query.take_arguments().map_err(|error| error.to_string());
+        let named = named && query.persistent();
+        Self { sql: query.sql(), arguments, named }
+    }
+}
+
+impl Execute<'_, Driver> for Sent {
     fn sql(self) -> SqlStr {
-        self.query.sql()
+        self.sql
     }
 
     fn statement(&self) -> Option<&PgStatement> {
-        self.query.statement()
+        None
     }
 
     fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        self.query.take_arguments()
+        std::mem::replace(&mut self.arguments, Ok(None)).map_err(BoxDynError::from)
     }
 
     fn persistent(&self) -> bool {
-        self.named && self.query.persistent()
+        self.named
     }
 }

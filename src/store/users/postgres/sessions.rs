@@ -10,6 +10,7 @@ use super::{
         Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
+        rows::{session_columns, user_columns},
     },
     Postgres, STORE, end_session, end_sessions, session_from, user_from,
 };
@@ -30,16 +31,21 @@ impl Sessions for Postgres {
     async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let row = with_session(
-                "WITH registered AS (
+                concat!(
+                    "WITH registered AS (
                      INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
                      VALUES ($7, $8, $8, $9, 'active', $3, $3, $3)
                      ON CONFLICT (mobile) DO NOTHING
-                     RETURNING *
-                 ), opened AS (
+                     RETURNING ",
+                    user_columns!(),
+                    "), opened AS (
                      INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
                      SELECT $1, id, $2, 0, $3, $4, $5, $6 FROM registered
                  )
-                 SELECT * FROM registered",
+                 SELECT ",
+                    user_columns!(),
+                    " FROM registered",
+                ),
                 session,
             )
             .bind(user.id)
@@ -78,7 +84,7 @@ impl Sessions for Postgres {
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(id);
+            let query = sqlx::query(concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = $1")).bind(id);
             query.fetch_optional(&self.pool).await?.as_ref().map(session_from).transpose()
         })
         .await
@@ -87,7 +93,9 @@ impl Sessions for Postgres {
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
             let query = sqlx::query(concat!(
-                "SELECT * FROM sessions
+                "SELECT ",
+                session_columns!(),
+                " FROM sessions
                  WHERE user_id = $1 AND expires_at > $2 AND ",
                 not_ended!("sessions"),
                 " ORDER BY created_at DESC, id DESC LIMIT $3",

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    super::{Accounts, MobileChange, bounded, is_taken},
-    STORE, Sqlite, begin, end_sessions, user_from,
+    super::{Accounts, MobileChange, bounded, is_taken, rows::user_columns},
+    STORE, Sqlite, end_sessions, user_from,
 };
 use crate::{
     model::{mobile::Mobile, user::User},
@@ -21,7 +21,8 @@ impl Accounts for Sqlite {
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM users WHERE mobile = $1").bind(mobile.as_str());
+            let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
+            let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.readers).await?.as_ref().map(user_from).transpose()
         })
         .await
@@ -35,19 +36,23 @@ impl Accounts for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query(
+            let mut transaction = self.writer.begin().await?;
+            let query = sqlx::query(concat!(
                 "UPDATE users
                  SET name = coalesce($2, name), avatar_url = CASE WHEN $3 THEN $4 ELSE avatar_url END, updated_at = $5
                  WHERE id = $1 AND status = 'active'
-                 RETURNING *",
-            );
+                 RETURNING ",
+                user_columns!(),
+            ));
             let query = query
                 .bind(id)
                 .bind(name)
                 .bind(avatar_url.is_some())
                 .bind(avatar_url.flatten())
                 .bind(now.timestamp_micros());
-            query.fetch_optional(&self.writer).await?.as_ref().map(user_from).transpose()
+            let user = query.fetch_optional(&mut *transaction).await?.as_ref().map(user_from).transpose()?;
+            transaction.commit().await?;
+            Ok(user)
         })
         .await
     }
@@ -60,7 +65,7 @@ impl Accounts for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<Option<Vec<Uuid>>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             let changed =
                 sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND status = 'active'")
                     .bind(id)
@@ -87,13 +92,14 @@ impl Accounts for Sqlite {
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
-            let changed = sqlx::query(
+            let mut transaction = self.writer.begin().await?;
+            let changed = sqlx::query(concat!(
                 "UPDATE users
                  SET mobile = $3, name = CASE WHEN name = $2 THEN $3 ELSE name END, updated_at = $4
                  WHERE id = $1 AND mobile = $2 AND status = 'active'
-                 RETURNING *",
-            )
+                 RETURNING ",
+                user_columns!(),
+            ))
             .bind(id)
             .bind(from.as_str())
             .bind(to.as_str())
@@ -115,7 +121,7 @@ impl Accounts for Sqlite {
 
     async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             sqlx::query(
                 "UPDATE users
                  SET mobile = NULL, name = '', avatar_url = NULL, password_hash = NULL, status = 'deleted',

@@ -3,11 +3,12 @@
 use async_trait::async_trait;
 use chrono::{DateTime, SubsecRound, Utc};
 use serde_json::{Value, json};
+use sqlx::{Sqlite as Driver, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, bounded},
-    STORE, Sqlite, begin, end_sessions, user_from,
+    super::{Administration, Cursor, bounded, migrations, rows::user_columns},
+    STORE, Sqlite, end_sessions, user_from,
 };
 use crate::{
     model::user::{ImportedUser, User, UserStatus},
@@ -18,7 +19,7 @@ use crate::{
 impl Administration for Sqlite {
     async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
                 .bind(status.as_str())
@@ -38,16 +39,20 @@ impl Administration for Sqlite {
     async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError> {
         bounded(STORE, async {
             let query = match place {
-                Cursor::Id(id) => {
-                    sqlx::query("SELECT * FROM users WHERE mobile IS NOT NULL AND id > $2 ORDER BY id LIMIT $1")
-                        .bind(at_most)
-                        .bind(id)
-                }
-                Cursor::CreatedAt(time, id) => sqlx::query(
-                    "SELECT * FROM users
+                Cursor::Id(id) => sqlx::query(concat!(
+                    "SELECT ",
+                    user_columns!(),
+                    " FROM users WHERE mobile IS NOT NULL AND id > $2 ORDER BY id LIMIT $1",
+                ))
+                .bind(at_most)
+                .bind(id),
+                Cursor::CreatedAt(time, id) => sqlx::query(concat!(
+                    "SELECT ",
+                    user_columns!(),
+                    " FROM users
                      WHERE mobile IS NOT NULL AND (created_at, id) > ($2, $3)
                      ORDER BY created_at, id LIMIT $1",
-                )
+                ))
                 .bind(at_most)
                 .bind(time.timestamp_micros())
                 .bind(id),
@@ -72,7 +77,7 @@ impl Administration for Sqlite {
         )
         .bind(Value::from_iter(rows).to_string())
         .bind(now.timestamp_micros());
-        Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
+        bounded(STORE, self.change(query)).await
     }
 
     async fn end_all_sessions(
@@ -83,7 +88,7 @@ impl Administration for Sqlite {
         value: &str,
     ) -> Result<bool, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             let replaced = sqlx::query("UPDATE settings SET value = $3 WHERE name = $1 AND value = $2")
                 .bind(setting)
                 .bind(former)
@@ -112,7 +117,7 @@ impl Administration for Sqlite {
             sqlx::query("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)")
                 .bind(time.timestamp_micros())
                 .bind(at_most);
-        Ok(bounded(STORE, query.execute(&self.writer)).await?.rows_affected())
+        bounded(STORE, self.change(query)).await
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
@@ -123,15 +128,31 @@ impl Administration for Sqlite {
         )
         .bind(name)
         .bind(value);
-        bounded(STORE, query.fetch_one(&self.writer)).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let kept = query.fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(kept)
+        })
+        .await
     }
 
     async fn migrate(&self) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| StoreError::new(STORE, error);
         // sqlx locks PostgreSQL while it migrates, but not SQLite.
-        let mut transaction = begin(&self.writer).await.map_err(failed)?;
-        let migrations = sqlx::migrate!("migrations/sqlite");
-        migrations.run_direct(None, &mut *transaction, false).await.map_err(|error| StoreError::new(STORE, error))?;
+        let mut transaction = self.writer.begin().await.map_err(failed)?;
+        let known = sqlx::migrate!("migrations/sqlite");
+        migrations::run(known, &mut *transaction).await.map_err(|error| StoreError::new(STORE, error))?;
         transaction.commit().await.map_err(failed)
+    }
+}
+
+impl Sqlite {
+    /// Runs one statement; returns how many rows it changed.
+    async fn change(&self, query: Query<'_, Driver, SqliteArguments>) -> sqlx::Result<u64> {
+        let mut transaction = self.writer.begin().await?;
+        let changed = query.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(changed.rows_affected())
     }
 }

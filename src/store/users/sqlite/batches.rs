@@ -6,15 +6,17 @@
 use std::{collections::hash_map::Entry, time::Duration};
 
 use serde_json::json;
-use sqlx::{Row, SqliteConnection, SqlitePool};
+use sqlx::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{
     super::{
         RefusedRotation, Rotation, STATEMENT_TIMEOUT,
         batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, users_of, users_with},
+        rows::{Stored, Time, session_columns, user_columns},
     },
-    STORE, begin, end_session, session_from, time_from, user_from,
+    STORE, end_session, session_from, user_from,
+    writer::Writer,
 };
 use crate::{
     model::user::{User, UserStatus},
@@ -22,7 +24,7 @@ use crate::{
 };
 
 /// Signs users in.
-pub struct SignIns(pub SqlitePool);
+pub struct SignIns(pub Writer);
 
 impl Batch for SignIns {
     type Call = SignIn;
@@ -33,51 +35,54 @@ impl Batch for SignIns {
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<User>, Failure> {
-        bounded(STORE, self.sign_in(calls)).await
+        bounded(STORE, async {
+            let mut transaction = self.0.begin().await?;
+            let users = sign_in(&mut transaction, calls).await?;
+            transaction.commit().await?;
+            Ok(users)
+        })
+        .await
     }
 }
 
-impl SignIns {
-    async fn sign_in(&self, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
-        let asked = array(calls, |SignIn { user, session }| {
-            json!([
-                hex(user.id),
-                user.mobile.as_str(),
-                hex(session.id),
-                session.method.as_str(),
-                session.created_at.timestamp_micros(),
-                session.expires_at.timestamp_micros(),
-                session.origin.ip,
-                session.origin.user_agent,
-            ])
-        });
-        let mut transaction = begin(&self.0).await?;
-        // `WHERE true` keeps the parser from taking ON CONFLICT for a join.
-        let rows = sqlx::query(
-            "INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login)
-             SELECT unhex(value ->> 0), value ->> 1, value ->> 1, 'active', value ->> 4, value ->> 4, value ->> 4
-             FROM json_each($1) WHERE true
-             ON CONFLICT (mobile) DO UPDATE
-             SET last_login = CASE WHEN status = 'active' THEN excluded.last_login ELSE last_login END
-             RETURNING *",
-        )
-        .bind(&asked)
-        .fetch_all(&mut *transaction)
-        .await?;
-        sqlx::query(
-            "INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
-             SELECT unhex(value ->> 2), users.id, value ->> 3, 0, value ->> 4, value ->> 5, value ->> 6, value ->> 7
-             FROM json_each($1) JOIN users ON mobile = value ->> 1
-             WHERE status = 'active'
-             ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(&asked)
-        .execute(&mut *transaction)
-        .await?;
-        let users = users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)?;
-        transaction.commit().await?;
-        Ok(users)
-    }
+/// Runs within a transaction. Without calls, it needs what a sign-in needs, and changes nothing.
+pub async fn sign_in(connection: &mut SqliteConnection, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
+    let asked = array(calls, |SignIn { user, session }| {
+        json!([
+            hex(user.id),
+            user.mobile.as_str(),
+            hex(session.id),
+            session.method.as_str(),
+            session.created_at.timestamp_micros(),
+            session.expires_at.timestamp_micros(),
+            session.origin.ip,
+            session.origin.user_agent,
+        ])
+    });
+    // `WHERE true` keeps the parser from taking ON CONFLICT for a join.
+    let rows = sqlx::query(concat!(
+        "INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login)
+         SELECT unhex(value ->> 0), value ->> 1, value ->> 1, 'active', value ->> 4, value ->> 4, value ->> 4
+         FROM json_each($1) WHERE true
+         ON CONFLICT (mobile) DO UPDATE
+         SET last_login = CASE WHEN status = 'active' THEN excluded.last_login ELSE last_login END
+         RETURNING ",
+        user_columns!(),
+    ))
+    .bind(&asked)
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
+         SELECT unhex(value ->> 2), users.id, value ->> 3, 0, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+         FROM json_each($1) JOIN users ON mobile = value ->> 1
+         WHERE status = 'active'
+         ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(&asked)
+    .execute(&mut *connection)
+    .await?;
+    users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
 }
 
 /// Looks users up by id.
@@ -98,16 +103,18 @@ impl Batch for LookUps {
 
 impl LookUps {
     async fn users(&self, ids: &[Uuid]) -> sqlx::Result<Vec<Option<User>>> {
-        let query = sqlx::query(
-            "SELECT * FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1)) AND mobile IS NOT NULL",
-        )
+        let query = sqlx::query(concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE id IN (SELECT unhex(value) FROM json_each($1)) AND mobile IS NOT NULL",
+        ))
         .bind(array(ids, |id| json!(hex(*id))));
         Ok(users_with(ids, query.fetch_all(&self.0).await?.iter().map(user_from).collect::<sqlx::Result<_>>()?))
     }
 }
 
 /// Rotates refresh tokens.
-pub struct Refreshes(pub SqlitePool);
+pub struct Refreshes(pub Writer);
 
 impl Batch for Refreshes {
     type Call = Refresh;
@@ -125,7 +132,7 @@ impl Batch for Refreshes {
 impl Refreshes {
     async fn rotate_all(&self, calls: &[Refresh]) -> sqlx::Result<Vec<Rotation>> {
         let mut rotations = Rotations::new();
-        let mut transaction = begin(&self.0).await?;
+        let mut transaction = self.0.begin().await?;
         for round in rounds(calls) {
             rotate(&mut transaction, &round, &mut rotations).await?;
         }
@@ -154,7 +161,8 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
         not_ended!("sessions"),
         "  AND refresh_counter - (value ->> 1) IN (0, 1)
            AND EXISTS (SELECT 1 FROM users WHERE users.id = user_id AND status = 'active')
-         RETURNING *",
+         RETURNING ",
+        session_columns!(),
     ))
     .bind(asked)
     .fetch_all(&mut *connection)
@@ -174,7 +182,7 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
 /// Finds out why one was refused, and ends its session if the token was used up long ago.
 async fn refuse(connection: &mut SqliteConnection, call: &Refresh) -> sqlx::Result<Rotation> {
     let row = sqlx::query(concat!(
-        "SELECT s.user_id, u.status, NOT (",
+        "SELECT s.id, s.user_id, u.status, NOT (",
         not_ended!("s"),
         ") AS ended, s.expires_at, s.refresh_counter
          FROM sessions s JOIN users u ON u.id = s.user_id
@@ -184,12 +192,13 @@ async fn refuse(connection: &mut SqliteConnection, call: &Refresh) -> sqlx::Resu
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(Rotation::Expired) };
+    let row = Stored::of("sessions", &row);
     let reason = RefusedRotation {
-        user_id: row.try_get("user_id")?,
-        status: UserStatus::from_column(row.try_get("status")?),
-        ended: row.try_get("ended")?,
-        expires_at: time_from(&row, "expires_at")?,
-        refresh_counter: row.try_get("refresh_counter")?,
+        user_id: row.get("user_id")?,
+        status: UserStatus::from_column(row.joined("users", "user_id").get("status")?),
+        ended: row.get("ended")?,
+        expires_at: row.get::<Time>("expires_at")?.0,
+        refresh_counter: row.get("refresh_counter")?,
     }
     .reason(call.presented, call.now);
     if let Rotation::Reused(user_id) = reason {

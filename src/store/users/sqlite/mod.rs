@@ -19,20 +19,25 @@ mod accounts;
 mod administration;
 mod batches;
 mod sessions;
+mod writer;
 
 use std::{io, path::Path};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{
-    Row, Sqlite as Driver, SqliteConnection, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+    SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
 use uuid::Uuid;
 
-use batches::{LookUps, Refreshes, SignIns};
+use batches::{LookUps, Refreshes, SignIns, sign_in};
+use writer::{Writer, pool};
 
-use super::{OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use};
+use super::{
+    OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use,
+    rows::{Stored, Time},
+};
 use crate::{
     model::{
         mobile::Mobile,
@@ -47,11 +52,12 @@ const STORE: &str = "sqlite";
 
 /// SQLite's code for a file that something else has written.
 const NOT_A_DATABASE: &str = "26";
+/// The name of a setting that is written and deleted in one transaction.
+const PROBE: &str = "probe";
 
 /// The store on SQLite: one connection that writes, several that read.
 pub struct Sqlite {
-    // SQLite has one writer at a time: queueing for it here is fair, its own busy loop is not.
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     sign_ins: Coalescer<SignIns>,
     refreshes: Coalescer<Refreshes>,
@@ -68,9 +74,7 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(STATEMENT_TIMEOUT);
         create_private(options.get_filename()).map_err(|error| StoreError::new(STORE, error))?;
-        let pool =
-            |connections| SqlitePoolOptions::new().max_connections(connections).acquire_timeout(STATEMENT_TIMEOUT);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| open_error(&error))?;
+        let writer = Writer::open(options.clone()).await.map_err(|error| open_error(&error))?;
         let readers = pool(max_connections).connect_lazy_with(options.read_only(true).create_if_missing(false));
         Ok(Self {
             sign_ins: Coalescer::new(SignIns(writer.clone())),
@@ -89,11 +93,35 @@ impl UserStore for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(STORE, sqlx::query("SELECT 1").execute(&self.readers)).await.map(drop)
+        // Both to the end: a connection that is abandoned while it is being acquired is lost.
+        bounded(STORE, async {
+            let (read, written) = tokio::join!(self.can_read(), self.can_write());
+            read.and(written)
+        })
+        .await
     }
 
     fn pools(&self) -> Vec<PoolUse> {
-        vec![pool_use("writer", &self.writer), pool_use("readers", &self.readers)]
+        vec![self.writer.usage("writer"), pool_use("readers", &self.readers)]
+    }
+}
+
+impl Sqlite {
+    async fn can_read(&self) -> sqlx::Result<()> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)
+    }
+
+    /// Runs the statements of a sign-in, and writes a row and deletes it: a transaction that changes nothing is not written
+    /// to the disk, and would not notice that it is full.
+    async fn can_write(&self) -> sqlx::Result<()> {
+        let mut transaction = self.writer.begin().await?;
+        sign_in(&mut transaction, &[]).await?;
+        sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')")
+            .bind(PROBE)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM settings WHERE name = $1").bind(PROBE).execute(&mut *transaction).await?;
+        transaction.commit().await
     }
 }
 
@@ -120,11 +148,6 @@ fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Starts to write: at once, so that no reader has to become a writer half-way.
-async fn begin(writer: &SqlitePool) -> sqlx::Result<Transaction<'static, Driver>> {
-    writer.begin_with("BEGIN IMMEDIATE").await
-}
-
 /// See [`super::Sessions::end_session`].
 async fn end_session(
     connection: &mut SqliteConnection,
@@ -135,10 +158,10 @@ async fn end_session(
     let query = sqlx::query(concat!(
         "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
         not_ended!("sessions"),
-        " RETURNING expires_at"
+        " RETURNING id, expires_at"
     ));
     let ended = query.bind(user_id).bind(id).bind(now.timestamp_micros()).fetch_optional(connection).await?;
-    ended.map(|row| time_from(&row, "expires_at")).transpose()
+    ended.map(|row| Ok(Stored::of("sessions", &row).get::<Time>("expires_at")?.0)).transpose()
 }
 
 /// See [`super::Sessions::end_sessions`].
@@ -160,38 +183,32 @@ async fn end_sessions(
     .await
 }
 
-fn time_from(row: &SqliteRow, column: &str) -> sqlx::Result<DateTime<Utc>> {
-    optional_time_from(row, column)?.ok_or(sqlx::Error::RowNotFound)
-}
-
-fn optional_time_from(row: &SqliteRow, column: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.and_then(DateTime::from_timestamp_micros))
-}
-
 fn user_from(row: &SqliteRow) -> sqlx::Result<User> {
+    let row = Stored::of("users", row);
     Ok(User {
-        id: row.try_get("id")?,
-        mobile: Mobile::parse(row.try_get("mobile")?).ok_or(sqlx::Error::RowNotFound)?,
-        name: row.try_get("name")?,
-        avatar_url: row.try_get("avatar_url")?,
-        password_hash: row.try_get("password_hash")?,
-        status: UserStatus::from_column(row.try_get("status")?),
-        created_at: time_from(row, "created_at")?,
-        last_login: time_from(row, "last_login")?,
+        id: row.get("id")?,
+        mobile: row.parse("mobile", Mobile::parse)?,
+        name: row.get("name")?,
+        avatar_url: row.get("avatar_url")?,
+        password_hash: row.get("password_hash")?,
+        status: UserStatus::from_column(row.get("status")?),
+        created_at: row.get::<Time>("created_at")?.0,
+        last_login: row.get::<Time>("last_login")?.0,
     })
 }
 
 fn session_from(row: &SqliteRow) -> sqlx::Result<Session> {
+    let row = Stored::of("sessions", row);
     Ok(Session {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        method: SignInMethod::from_column(row.try_get("amr")?).ok_or(sqlx::Error::RowNotFound)?,
-        refresh_counter: row.try_get("refresh_counter")?,
-        created_at: time_from(row, "created_at")?,
-        refreshed_at: optional_time_from(row, "refreshed_at")?,
-        expires_at: time_from(row, "expires_at")?,
-        revoked_at: optional_time_from(row, "revoked_at")?,
-        ip: row.try_get("ip")?,
-        user_agent: row.try_get("user_agent")?,
+        id: row.get("id")?,
+        user_id: row.get("user_id")?,
+        method: row.parse("amr", SignInMethod::from_column)?,
+        refresh_counter: row.get("refresh_counter")?,
+        created_at: row.get::<Time>("created_at")?.0,
+        refreshed_at: row.get::<Option<Time>>("refreshed_at")?.map(|time| time.0),
+        expires_at: row.get::<Time>("expires_at")?.0,
+        revoked_at: row.get::<Option<Time>>("revoked_at")?.map(|time| time.0),
+        ip: row.get("ip")?,
+        user_agent: row.get("user_agent")?,
     })
 }

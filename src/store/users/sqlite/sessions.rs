@@ -10,8 +10,9 @@ use super::{
         Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
+        rows::{Stored, Time, session_columns, user_columns},
     },
-    STORE, Sqlite, begin, end_session, end_sessions, session_from, time_from, user_from,
+    STORE, Sqlite, end_session, end_sessions, session_from, user_from,
 };
 use crate::{
     model::{
@@ -29,13 +30,14 @@ impl Sessions for Sqlite {
 
     async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
-            let row = sqlx::query(
+            let mut transaction = self.writer.begin().await?;
+            let row = sqlx::query(concat!(
                 "INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
                  VALUES ($1, $2, $2, $3, 'active', $4, $4, $4)
                  ON CONFLICT (mobile) DO NOTHING
-                 RETURNING *",
-            )
+                 RETURNING ",
+                user_columns!(),
+            ))
             .bind(user.id)
             .bind(user.mobile.as_str())
             .bind(&user.password_hash)
@@ -43,9 +45,10 @@ impl Sessions for Sqlite {
             .fetch_optional(&mut *transaction)
             .await?;
             let Some(row) = row else { return Ok(None) };
+            let registered = user_from(&row)?;
             insert_session(&mut transaction, user.id, session).await?;
             transaction.commit().await?;
-            user_from(&row).map(Some)
+            Ok(Some(registered))
         })
         .await
     }
@@ -58,7 +61,7 @@ impl Sessions for Sqlite {
         new_password_hash: Option<&str>,
     ) -> Result<bool, StoreError> {
         bounded(STORE, async {
-            let mut transaction = begin(&self.writer).await?;
+            let mut transaction = self.writer.begin().await?;
             let signed_in = sqlx::query(
                 "UPDATE users
                  SET last_login = $1, password_hash = coalesce($2, password_hash)
@@ -82,7 +85,7 @@ impl Sessions for Sqlite {
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
         bounded(STORE, async {
-            let query = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(id);
+            let query = sqlx::query(concat!("SELECT ", session_columns!(), " FROM sessions WHERE id = $1")).bind(id);
             query.fetch_optional(&self.readers).await?.as_ref().map(session_from).transpose()
         })
         .await
@@ -91,7 +94,9 @@ impl Sessions for Sqlite {
     async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
         bounded(STORE, async {
             let query = sqlx::query(concat!(
-                "SELECT * FROM sessions
+                "SELECT ",
+                session_columns!(),
+                " FROM sessions
                  WHERE user_id = $1 AND expires_at > $2 AND ",
                 not_ended!("sessions"),
                 " ORDER BY created_at DESC, id DESC LIMIT $3",
@@ -118,7 +123,13 @@ impl Sessions for Sqlite {
         id: Uuid,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        bounded(STORE, async { end_session(&mut *self.writer.acquire().await?, user_id, id, now).await }).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let ended = end_session(&mut transaction, user_id, id, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
     }
 
     async fn end_sessions(
@@ -127,7 +138,13 @@ impl Sessions for Sqlite {
         keep: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async { end_sessions(&mut *self.writer.acquire().await?, user_id, keep, now).await }).await
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let ended = end_sessions(&mut transaction, user_id, keep, now).await?;
+            transaction.commit().await?;
+            Ok(ended)
+        })
+        .await
     }
 
     async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError> {
@@ -143,7 +160,7 @@ impl Sessions for Sqlite {
             let ended =
                 row.try_get::<&str, _>("ended")?.as_bytes().chunks_exact(Simple::LENGTH).map(Uuid::try_parse_ascii);
             let ended = ended.collect::<Result<_, _>>().map_err(|error| sqlx::Error::Decode(error.into()))?;
-            Ok(Endings { valid_from: time_from(&row, "valid_from")?, ended })
+            Ok(Endings { valid_from: Stored::of("settings", &row).get::<Time>("valid_from")?.0, ended })
         })
         .await
     }
