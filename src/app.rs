@@ -25,7 +25,7 @@ use crate::{
         refresh_token::RefreshTokens,
         revocation::Revocations,
         sessions::Sessions,
-        sms_code::{SmsCodeSettings, SmsCodes},
+        sms_code::{ImageCodePolicy, SmsCodeSettings, SmsCodes},
     },
     clock::Clock,
     config::{Config, SmsProviderName},
@@ -331,6 +331,7 @@ fn limit_settings(config: &Config) -> LimitSettings {
         sms_total_per_hour: config.sms_total_per_hour,
         verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
         requests_per_ip_per_minute: config.requests_per_ip_per_minute,
+        heeds_suspicion: config.image_code == ImageCodePolicy::Adaptive,
     }
 }
 

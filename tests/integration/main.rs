@@ -19,6 +19,7 @@ mod import;
 mod keys;
 mod legacy_hashes;
 mod limits;
+mod limits_off;
 mod logs;
 mod metrics;
 mod openapi;
