@@ -16,6 +16,7 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
+        detached::Detached,
         image_code::ImageCodes,
         keys::{Algorithm, KeyError, Keys},
         limits::{LimitSettings, Limits},
@@ -92,6 +93,8 @@ pub struct App {
     pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
     pub outbox: Option<Outbox>,
+    /// What goes on without a request, and has to be waited for.
+    pub detached: Detached,
     /// Polls and cleans until it is dropped.
     pub background: JoinSet<()>,
 }
@@ -126,15 +129,17 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
-    let sms_codes = Arc::new(SmsCodes::new(
-        codes.clone(),
-        users.clone(),
-        image_codes.clone(),
+    let detached = Detached::default();
+    let sms_codes = Arc::new(SmsCodes {
+        codes: codes.clone(),
+        users: users.clone(),
+        image_codes: image_codes.clone(),
         provider,
-        limits.clone(),
-        &master,
-        sms_code_settings(config),
-    ));
+        limits: limits.clone(),
+        mac: SmsCodes::mac(&master),
+        settings: sms_code_settings(config),
+        detached: detached.clone(),
+    });
     let ahead = image_codes.clone();
     let passwords = Arc::new(Passwords::new(config.password_min_length.into(), config.context_words()));
     let login = Login {
@@ -143,6 +148,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         sms_codes: sms_codes.clone(),
         passwords: passwords.clone(),
         sessions: sessions.clone(),
+        detached: detached.clone(),
     };
     let account = Account {
         users: users.clone(),
@@ -150,6 +156,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         passwords,
         limits: limits.clone(),
         sessions: sessions.clone(),
+        detached: detached.clone(),
     };
 
     let stopping = Arc::new(AtomicBool::new(false));
@@ -167,7 +174,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_keys(keys));
     background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock));
-    Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, background })
+    Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, detached, background })
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.

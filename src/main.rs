@@ -3,7 +3,11 @@
 
 mod commands;
 
-use std::{net::SocketAddr, process::ExitCode, sync::atomic::Ordering};
+use std::{
+    net::SocketAddr,
+    process::{self, ExitCode},
+    sync::atomic::Ordering,
+};
 
 use commands::{CommandError, print, users};
 use phonepass::{
@@ -15,13 +19,17 @@ use phonepass::{
     server,
     telemetry::{
         self, metrics,
+        signals::StopSignals,
         traces::{self, Traces},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 /// The exit code for settings that have to be changed.
 const WRONG_SETTINGS: u8 = 2;
+
+/// The exit code after a second signal: what was under way is cut off.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     if let Err(error) = dotenvy::from_path(".env")
@@ -81,35 +89,55 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if config.metrics_addr.is_some() {
         metrics::install(Clock::system().now());
     }
-    let App { endpoint, stopping, readiness, background: _background, .. } =
-        app::build(config, Clock::system()).await?;
+    let App { endpoint, stopping, readiness, detached, background, .. } = app::build(config, Clock::system()).await?;
     let scrapes = match config.metrics_addr {
         Some(address) => Some(bind("METRICS_ADDR", address).await?),
         None => None,
     };
     let listener = bind("HTTP_ADDR", config.http_addr).await?;
+    let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     greet(config);
     let stop = async {
-        if let Err(error) = telemetry::stop_signal().await {
-            tracing::error!(%error, "no signal can stop this process");
-            std::future::pending::<()>().await;
-        }
+        signals.next().await;
+        tokio::spawn(end_at_once_by(signals));
         stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping");
         tokio::time::sleep(config.shutdown_delay).await;
     };
+    let users = readiness.users.clone();
     let scrapes = async {
         if let Some(listener) = scrapes {
             server::serve(listener, api::metrics(readiness), std::future::pending()).await;
         }
         std::future::pending().await
     };
+    let served = async {
+        let mut connections = server::serve(listener, endpoint, stop).await;
+        let finished = async {
+            connections.finish().await;
+            detached.finish().await;
+            drop(background);
+            users.close().await;
+        };
+        if timeout(server::GRACE, finished).await.is_err() {
+            let (requests, work) = (connections.count(), detached.count());
+            tracing::warn!(requests, work, "cut off what did not finish in time");
+        }
+    };
     tokio::select! {
-        () = server::serve(listener, endpoint, stop) => {}
+        () = served => {}
         () = scrapes => {}
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Whoever asks twice does not want to wait.
+async fn end_at_once_by(mut signals: StopSignals) {
+    signals.next().await;
+    // A warning takes the lines that wait in the log along.
+    tracing::warn!("ended at once by a second signal");
+    process::exit(INTERRUPTED);
 }
 
 fn collector(config: &Config) -> Result<Option<Traces>, StartError> {

@@ -180,7 +180,7 @@ impl Form {
         field: Field<SmsCodeKind, R>,
         codes: &SmsCodes,
     ) -> Option<Code> {
-        let length = codes.settings().length;
+        let length = codes.settings.length;
         let text = self.number_or_text(name, field.0, length)?;
         let code = codes.parse(text.trim());
         if code.is_none() {

@@ -33,6 +33,7 @@ mod refresh;
 mod refresh_properties;
 mod reverse_proxies;
 mod sessions;
+mod shutdown;
 mod sign_in;
 mod sms_codes;
 mod sms_providers;

@@ -96,6 +96,9 @@ pub trait UserStore: Accounts + Sessions + Administration {
 
     /// How busy are the connections?
     fn pools(&self) -> Vec<PoolUse>;
+
+    /// Ends every connection once its work is done; whoever calls after that gets an error.
+    async fn close(&self);
 }
 
 /// What a user owns.

@@ -16,7 +16,7 @@ use phonepass::{
     app::{self, App},
     clock::Clock,
     config::Cli,
-    server,
+    server::{self, Connections},
     sms::SentMessage,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -36,7 +36,7 @@ pub struct TestApp {
     pub app: App,
     pub stores: Stores,
     client: reqwest::Client,
-    server: JoinHandle<()>,
+    server: JoinHandle<Connections>,
 }
 
 /// An answer, read whole.

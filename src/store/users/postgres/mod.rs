@@ -96,6 +96,10 @@ impl UserStore for Postgres {
     fn pools(&self) -> Vec<PoolUse> {
         vec![self.pool.usage("statements"), self.batches.pool_use("batches")]
     }
+
+    async fn close(&self) {
+        tokio::join!(self.batches.close(), self.pool.close());
+    }
 }
 
 /// Ends a session of a user; `false` if it is over already or somebody else's.

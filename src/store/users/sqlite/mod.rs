@@ -77,6 +77,12 @@ impl UserStore for Sqlite {
     fn pools(&self) -> Vec<PoolUse> {
         vec![pool_use("writer", &self.writer), pool_use("readers", &self.readers)]
     }
+
+    async fn close(&self) {
+        // The writer last: the last connection to go puts the write-ahead log into the file.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
 }
 
 /// Makes the file, if there is none, for its owner alone; SQLite gives the files beside it the same mode.
