@@ -86,7 +86,7 @@ impl Tokens {
     }
 
     fn keys(&self, algorithm: Algorithm) -> Arc<Keys> {
-        Arc::new(Keys::load(algorithm, self.folder.path(), &self.master).unwrap())
+        Arc::new(Keys::load(algorithm, self.folder.path(), &self.master, Clock::system()).unwrap())
     }
 
     /// With an empty memory.

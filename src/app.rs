@@ -93,6 +93,8 @@ pub struct App {
     pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
     pub outbox: Option<Outbox>,
+    /// The signing keys.
+    pub keys: Arc<Keys>,
     /// What goes on without a request, and has to be waited for.
     pub detached: Detached,
     /// Polls and cleans until it is dropped.
@@ -105,7 +107,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let users = open_database(config).await?;
     check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
     let codes = ephemeral::connect(config.redis_url.as_deref(), &config.redis_prefix, clock.clone()).await?;
-    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
+    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master, clock.clone())?);
     let (provider, outbox) = sms_provider(config, &clock)?;
 
     let access_token_ttl = seconds(config.access_token_ttl);
@@ -171,10 +173,21 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 
     let mut background = JoinSet::new();
     background.spawn(watch_revocations(revocations));
-    background.spawn(watch_keys(keys));
+    background.spawn(watch_keys(keys.clone()));
     background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock));
-    Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, detached, background })
+    Ok(App {
+        endpoint: endpoint.boxed(),
+        documents,
+        stopping,
+        readiness,
+        codes,
+        outbox,
+        hashing,
+        keys,
+        detached,
+        background,
+    })
 }
 
 /// The OpenAPI document of a service with these settings, without touching its stores.
@@ -355,7 +368,7 @@ async fn watch_keys(keys: Arc<Keys>) {
     loop {
         tokio::time::sleep(KEYS_POLL).await;
         let keys = keys.clone();
-        let reload = tokio::task::spawn_blocking(move || keys.reload_if_changed());
+        let reload = tokio::task::spawn_blocking(move || keys.reload());
         if let Err(error) = reload.await {
             tracing::error!(%error, "the signing keys could not be looked at");
         }

@@ -10,6 +10,8 @@ pub mod error;
 pub mod event;
 pub mod image_code;
 pub mod import;
+mod key;
+mod key_files;
 pub mod keys;
 pub mod limits;
 pub mod login;

@@ -16,6 +16,7 @@ mod idempotency;
 mod ihome;
 mod image_codes;
 mod import;
+mod key_rotation;
 mod keys;
 mod legacy_hashes;
 mod limits;
