@@ -16,6 +16,7 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
+        cores::Cores,
         detached::Detached,
         image_code::ImageCodes,
         keys::{Algorithm, KeyError, Keys},
@@ -93,6 +94,8 @@ pub struct App {
     pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
     pub outbox: Option<Outbox>,
+    /// Where passwords are hashed.
+    pub hashing: Arc<Cores>,
     /// The signing keys.
     pub keys: Arc<Keys>,
     /// What goes on without a request, and has to be waited for.
@@ -143,7 +146,9 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         detached: detached.clone(),
     });
     let ahead = image_codes.clone();
-    let passwords = Arc::new(Passwords::new(config.password_min_length.into(), config.context_words()));
+    let hashing = Arc::new(Cores::half("password_hashing"));
+    let passwords = Passwords::new(config.password_min_length.into(), config.context_words(), hashing.clone());
+    let passwords = Arc::new(passwords);
     let login = Login {
         users: users.clone(),
         limits: limits.clone(),

@@ -96,6 +96,9 @@ pub enum Error {
     /// Something below does not answer. Nothing was spent.
     #[error(transparent)]
     Unavailable(#[from] StoreError),
+    /// More is asked of this instance at once than it can do. Nothing was spent.
+    #[error("too much is waiting")]
+    Overloaded,
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),

@@ -24,6 +24,7 @@ mod limits_off;
 mod logs;
 mod metrics;
 mod openapi;
+mod overload;
 mod passport;
 mod passwords;
 mod pooler;
