@@ -18,8 +18,9 @@ use crate::{
         account::Account,
         cores::Cores,
         detached::Detached,
+        event::{self, Event, Subject},
         image_code::ImageCodes,
-        keys::{Algorithm, KeyError, Keys},
+        keys::{KeyError, Keys},
         limits::{LimitSettings, Limits},
         login::Login,
         master_key::MasterKey,
@@ -195,20 +196,6 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     })
 }
 
-/// The OpenAPI document of a service with these settings, without touching its stores.
-pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
-    let folder = tempfile::tempdir().map_err(|error| StartError::Io(error.to_string()))?;
-    let config = Config {
-        data_dir: folder.path().to_owned(),
-        database_url: None,
-        redis_url: None,
-        jwt_keys_dir: None,
-        jwt_alg: Algorithm::Es256,
-        ..config.clone()
-    };
-    Ok(build(&config, Clock::system()).await?.documents)
-}
-
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
     private_file::create_directory(&config.data_dir).map_err(|error| unusable(&config.data_dir, &error))?;
@@ -256,6 +243,7 @@ async fn check_fingerprint(
     users.end_all_sessions(clock.now()).await?;
     users.set_setting(FINGERPRINT, &fingerprint).await?;
     tracing::warn!("a new SECRET_KEY was accepted; all sessions have ended");
+    event::record_by_operator(Event::SecretChanged, Subject::default());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 mod hex;
 pub mod model;
+mod named;
 mod private_file;
 pub mod server;
 pub mod sms;

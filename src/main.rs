@@ -4,6 +4,7 @@
 mod commands;
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     process::{self, ExitCode},
     sync::atomic::Ordering,
@@ -13,7 +14,10 @@ use commands::{CommandError, print, users};
 use phonepass::{
     api,
     app::{self, App, StartError},
-    auth::keys,
+    auth::{
+        event::{self, Event, Subject},
+        keys,
+    },
     clock::Clock,
     config::{Cli, Command, Config, KeysCommand, LoadError, SmsProviderName},
     server,
@@ -71,17 +75,23 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
             app::open_database(config).await?;
             print("The schema is up to date.\n")
         }
-        Command::Openapi { lang } => print(api::print(app::documents(config).await?.in_language(lang))),
+        Command::Openapi { lang } => print(api::print(api::documents(&config.public_url()).in_language(lang))),
         Command::Keys(KeysCommand::Generate) => {
+            let _log = telemetry::init(config.log_format, config.log_level);
             let path = keys::generate(config.jwt_alg, &config.jwt_keys_dir(), Clock::system().now())
                 .map_err(|error| StartError::Io(error.to_string()))?;
+            let kid = path.file_stem().map(OsStr::to_string_lossy);
+            event::record_by_operator(Event::KeyGenerated, Subject { reason: kid.as_deref(), ..Subject::default() });
             print(format_args!("{}\n", path.display()))
         }
         Command::Keys(KeysCommand::List) => {
             let keys = keys::list(&config.jwt_keys_dir()).map_err(StartError::from)?;
             keys.iter().try_for_each(|(kid, algorithm)| print(format_args!("{kid} {algorithm}\n")))
         }
-        Command::Users(command) => users::run(&command, config).await,
+        Command::Users(command) => {
+            let _log = telemetry::init(config.log_format, config.log_level);
+            users::run(&command, config).await
+        }
     }
 }
 

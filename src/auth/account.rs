@@ -213,7 +213,8 @@ impl Account {
     }
 
     fn record(&self, event: Event, user: &User, session_id: Option<Uuid>, origin: &Origin) {
-        let subject = Subject { user_id: Some(user.id), session_id, mobile: Some(&user.mobile), reason: None };
+        let mobile = Some(&user.mobile);
+        let subject = Subject { user_id: Some(user.id), session_id, mobile, ..Subject::default() };
         event::record(event, origin, subject);
     }
 }

@@ -171,6 +171,7 @@ impl Login {
             session_id: Some(session.id),
             mobile: Some(&user.mobile),
             reason: Some(session.method.as_str()),
+            ..Subject::default()
         };
         if user.status != UserStatus::Active {
             let subject = Subject { session_id: None, reason: Some("account_disabled"), ..subject };

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod limits;
 pub mod login;
 pub mod master_key;
+mod operator;
 pub mod password;
 pub mod password_hash;
 pub mod picture;

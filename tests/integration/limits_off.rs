@@ -1,12 +1,11 @@
-//! Limits that are set to 0, and the names of all limits.
+//! Limits that are set to 0.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use phonepass::{
     model::limit::LimitName,
     store::ephemeral::{Admission, Counter, Tally},
 };
-use regex::Regex;
 use reqwest::Method;
 use serde_json::json;
 
@@ -87,16 +86,4 @@ on_every_backend! {
             ["sms_per_mobile", "sms_per_ip", "sms_unredeemed", "sms_mobiles_per_ip", "wrong_codes", "wrong_passwords"];
         assert_eq!(counting, expected);
     }
-}
-
-#[test]
-fn the_limits_in_the_documentation_are_those_of_the_code() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
-    let text = fs::read_to_string(path).unwrap();
-    let (_, section) = text.split_once("\n## Limits\n").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let row = Regex::new(r"(?m)^\| `(\w+)` \| [^|]+ \| `limit:(\w+):").unwrap();
-    let documented: Vec<_> = row.captures_iter(section).map(|row| [row[1].to_owned(), row[2].to_owned()]).collect();
-    let in_code = LimitName::ALL.iter().map(|name| [name.as_str(); 2].map(str::to_owned));
-    assert_eq!(documented, in_code.collect::<Vec<_>>(), "docs/operations.md (left), src/model/limit.rs (right)");
 }
