@@ -99,7 +99,7 @@ pub struct App {
     pub hashing: Arc<Cores>,
     /// The signing keys.
     pub keys: Arc<Keys>,
-    /// What goes on without a request, and has to be waited for.
+    /// Work that outlives its request, to be waited for before the process ends.
     pub detached: Detached,
     /// Polls and cleans until it is dropped.
     pub background: JoinSet<()>,

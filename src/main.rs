@@ -142,7 +142,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Whoever asks twice does not want to wait.
+/// Ends the process at the next signal: an operator who asks twice does not want to wait.
 async fn end_at_once_by(mut signals: StopSignals) {
     signals.next().await;
     // A warning takes the lines that wait in the log along.

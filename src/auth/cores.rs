@@ -19,8 +19,7 @@ use tokio::{
 use super::error::Error;
 use crate::telemetry::{metrics, traces};
 
-/// How long work waits for its turn. After that its caller is refused: as long as anybody should wait, on however few
-/// cores and with however costly work before it.
+/// How long work waits for its turn before its caller is refused, on however few cores and behind however costly work.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// How much may wait, what callers have given up on included: it takes memory until its turn comes.
@@ -103,7 +102,7 @@ impl Cores {
         let job = move || {
             metrics::WORK_QUEUE.add([name], -1.0);
             metrics::WORK_WAIT.took([name], queued.elapsed());
-            // Nobody waits for work whose caller was refused or has gone away.
+            // Left out if its caller was refused or has hung up.
             if begin.send(()).is_ok() {
                 let started = Instant::now();
                 let done = work();

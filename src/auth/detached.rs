@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use crate::telemetry::traces;
 
-/// Everything that goes on without a request, so that the process can wait for it before it ends. Clones share it.
+/// All work that no request holds any more, so that the process can wait for it before it ends. Clones share it.
 #[derive(Clone, Default)]
 pub struct Detached(TaskTracker);
 

@@ -40,7 +40,7 @@ fn address(process: &Process) -> &str {
     process.url.strip_prefix("http://").unwrap()
 }
 
-/// Waits until nobody new gets in.
+/// Waits until new connections are refused.
 async fn until_closed(address: &str) {
     until("the listener is closed", PATIENCE, async || TcpStream::connect(address).await.is_err()).await;
 }

@@ -51,7 +51,7 @@ async fn work_whose_turn_does_not_come_in_time_is_refused_and_never_done() {
     tokio::time::resume();
     drop(blocker);
     assert_eq!(blocked.await.unwrap().unwrap(), "blocker");
-    // The thread goes on, past what was refused.
+    // The thread skips what was refused.
     assert_eq!(cores.run(|| "next").await.unwrap(), "next");
     assert!(!done.load(Ordering::SeqCst));
 }

@@ -97,7 +97,7 @@ pub trait UserStore: Accounts + Sessions + Administration {
     /// How busy are the connections?
     fn pools(&self) -> Vec<PoolUse>;
 
-    /// Ends every connection once its work is done; whoever calls after that gets an error.
+    /// Closes every connection once its work is done; later calls fail.
     async fn close(&self);
 }
 
