@@ -25,6 +25,7 @@ use phonepass::{
     },
     clock::Clock,
     model::{
+        limit::LimitName,
         mobile::Mobile,
         origin::{Origin, Presence},
         purpose::Purpose,
@@ -85,7 +86,7 @@ impl Tokens {
     }
 
     fn keys(&self, algorithm: Algorithm) -> Arc<Keys> {
-        Arc::new(Keys::load(algorithm, self.folder.path(), &self.master).unwrap())
+        Arc::new(Keys::load(algorithm, self.folder.path(), &self.master, Clock::system()).unwrap())
     }
 
     /// With an empty memory.
@@ -228,13 +229,13 @@ fn ephemeral_store(criterion: &mut Criterion, runtime: &Runtime, codes: &dyn Eph
 
 async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
     let mobile = slot.mobile.as_str();
-    let here = Counter { part: Some("192.0.2.1".to_owned()), ..counter("wrong_codes", mobile) };
+    let here = Counter { part: Some("192.0.2.1".to_owned()), ..counter(LimitName::WrongCodes, mobile) };
     let attempt = Attempt {
         slot,
         digest: "right",
         fixed: None,
-        guess: &tally(vec![here, counter("wrong_codes", mobile)]),
-        unredeemed: &counter("sms_unredeemed", mobile),
+        guess: &tally(vec![here, counter(LimitName::WrongCodes, mobile)]),
+        unredeemed: &counter(LimitName::SmsUnredeemed, mobile),
         replay: None,
         presence: &Presence::default(),
     };
@@ -245,7 +246,7 @@ fn tally(counters: Vec<Counter>) -> Tally {
     Tally { id: Uuid::now_v7().to_string(), at: Clock::system().now(), counters }
 }
 
-fn counter(name: &'static str, subject: &str) -> Counter {
+fn counter(name: LimitName, subject: &str) -> Counter {
     Counter {
         name,
         subject: subject.to_owned(),

@@ -16,8 +16,11 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
+        cores::Cores,
+        detached::Detached,
+        event::{self, Event, Subject},
         image_code::ImageCodes,
-        keys::{Algorithm, KeyError, Keys},
+        keys::{KeyError, Keys},
         limits::{LimitSettings, Limits},
         login::Login,
         master_key::MasterKey,
@@ -25,7 +28,7 @@ use crate::{
         refresh_token::RefreshTokens,
         revocation::Revocations,
         sessions::Sessions,
-        sms_code::{SmsCodeSettings, SmsCodes},
+        sms_code::{ImageCodePolicy, SmsCodeSettings, SmsCodes},
     },
     clock::Clock,
     config::{Config, HiddenUrl, SmsProviderName},
@@ -101,6 +104,12 @@ pub struct App {
     pub codes: Arc<dyn EphemeralStore>,
     /// The messages that were not really sent, with the console provider.
     pub outbox: Option<Outbox>,
+    /// Where passwords are hashed.
+    pub hashing: Arc<Cores>,
+    /// The signing keys.
+    pub keys: Arc<Keys>,
+    /// Work that outlives its request, to be waited for before the process ends.
+    pub detached: Detached,
     /// Polls and cleans until it is dropped.
     pub background: JoinSet<()>,
 }
@@ -108,7 +117,7 @@ pub struct App {
 /// Puts the service together: stores, keys, vendor, rules, HTTP.
 pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let master = master_key(config)?;
-    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master)?);
+    let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master, clock.clone())?);
     let users = open_database(config).await?;
     check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
     let codes = ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, clock.clone()).await?;
@@ -136,23 +145,28 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
-    let sms_codes = Arc::new(SmsCodes::new(
-        codes.clone(),
-        users.clone(),
-        image_codes.clone(),
+    let detached = Detached::default();
+    let sms_codes = Arc::new(SmsCodes {
+        codes: codes.clone(),
+        users: users.clone(),
+        image_codes: image_codes.clone(),
         provider,
-        limits.clone(),
-        &master,
-        sms_code_settings(config),
-    ));
+        limits: limits.clone(),
+        mac: SmsCodes::mac(&master),
+        settings: sms_code_settings(config),
+        detached: detached.clone(),
+    });
     let ahead = image_codes.clone();
-    let passwords = Arc::new(Passwords::new(config.password_min_length.into(), config.context_words()));
+    let hashing = Arc::new(Cores::half("password_hashing"));
+    let passwords = Passwords::new(config.password_min_length.into(), config.context_words(), hashing.clone());
+    let passwords = Arc::new(passwords);
     let login = Login {
         users: users.clone(),
         limits: limits.clone(),
         sms_codes: sms_codes.clone(),
         passwords: passwords.clone(),
         sessions: sessions.clone(),
+        detached: detached.clone(),
     };
     let account = Account {
         users: users.clone(),
@@ -160,6 +174,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         passwords,
         limits: limits.clone(),
         sessions: sessions.clone(),
+        detached: detached.clone(),
     };
 
     let stopping = Arc::new(AtomicBool::new(false));
@@ -174,24 +189,21 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 
     let mut background = JoinSet::new();
     background.spawn(watch_revocations(revocations));
-    background.spawn(watch_keys(keys));
+    background.spawn(watch_keys(keys.clone()));
     background.spawn(async move { ahead.draw_ahead().await });
     background.spawn(clean_sessions(users, clock, access_token_ttl));
-    Ok(App { endpoint: endpoint.boxed(), documents, stopping, readiness, codes, outbox, background })
-}
-
-/// The OpenAPI document of a service with these settings, without touching its stores.
-pub async fn documents(config: &Config) -> Result<Arc<Documents>, StartError> {
-    let folder = tempfile::tempdir().map_err(|error| StartError::Io(error.to_string()))?;
-    let config = Config {
-        data_dir: folder.path().to_owned(),
-        database_url: None,
-        redis_url: None,
-        jwt_keys_dir: None,
-        jwt_alg: Algorithm::Es256,
-        ..config.clone()
-    };
-    Ok(build(&config, Clock::system()).await?.documents)
+    Ok(App {
+        endpoint: endpoint.boxed(),
+        documents,
+        stopping,
+        readiness,
+        codes,
+        outbox,
+        hashing,
+        keys,
+        detached,
+        background,
+    })
 }
 
 /// Opens the database and brings its schema up to date.
@@ -237,6 +249,7 @@ async fn check_fingerprint(
         // One of several instances that start together does it: the others would end sessions that have begun since.
         if users.end_all_sessions(clock.now(), FINGERPRINT, &known, &fingerprint).await? {
             tracing::warn!("a new SECRET_KEY was accepted; all sessions have ended");
+            event::record_by_operator(Event::SecretChanged, Subject::default());
             return Ok(());
         }
     }
@@ -339,6 +352,7 @@ fn limit_settings(config: &Config) -> LimitSettings {
         sms_total_per_hour: config.sms_total_per_hour,
         verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
         requests_per_ip_per_minute: config.requests_per_ip_per_minute,
+        heeds_suspicion: config.image_code == ImageCodePolicy::Adaptive,
     }
 }
 
@@ -355,7 +369,7 @@ async fn watch_keys(keys: Arc<Keys>) {
     loop {
         tokio::time::sleep(KEYS_POLL).await;
         let keys = keys.clone();
-        let reload = tokio::task::spawn_blocking(move || keys.reload_if_changed());
+        let reload = tokio::task::spawn_blocking(move || keys.reload());
         if let Err(error) = reload.await {
             tracing::error!(%error, "the signing keys could not be looked at");
         }

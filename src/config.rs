@@ -75,9 +75,9 @@ pub enum Command {
 /// What to do with signing keys.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Make a key for JWT_ALG in JWT_KEYS_DIR; running instances take it up within seconds
+    /// Make a key for JWT_ALG in JWT_KEYS_DIR; it verifies within seconds, and signs once it is 10 seconds old
     Generate,
-    /// List the keys in JWT_KEYS_DIR; the last of JWT_ALG signs
+    /// List the keys in JWT_KEYS_DIR; the last of JWT_ALG signs once it is 10 seconds old
     List,
 }
 

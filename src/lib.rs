@@ -8,6 +8,7 @@ pub mod config;
 pub mod env_file;
 mod hex;
 pub mod model;
+mod named;
 mod private_file;
 pub mod server;
 pub mod sms;

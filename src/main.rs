@@ -3,25 +3,38 @@
 
 mod commands;
 
-use std::{net::SocketAddr, path::Path, process::ExitCode, sync::atomic::Ordering};
+use std::{
+    ffi::OsStr,
+    net::SocketAddr,
+    path::Path,
+    process::{self, ExitCode},
+    sync::atomic::Ordering,
+};
 
 use commands::{CommandError, print, users};
 use phonepass::{
     api,
     app::{self, App, StartError},
-    auth::keys,
+    auth::{
+        event::{self, Event, Subject},
+        keys,
+    },
     clock::Clock,
     config::{Cli, Command, Config, HiddenUrl, KeysCommand, LoadError, SmsProviderName},
     env_file, server,
     telemetry::{
         self, metrics,
+        signals::StopSignals,
         traces::{self, Traces},
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::timeout};
 
 /// The exit code for settings that have to be changed.
 const WRONG_SETTINGS: u8 = 2;
+
+/// The exit code after a second signal: what was under way is cut off.
+const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
     if let Err(problems) = env_file::load(Path::new(".env")) {
@@ -61,17 +74,23 @@ async fn run(command: Command, config: &Config) -> Result<(), CommandError> {
             app::open_database(config).await?;
             print("The schema is up to date.\n")
         }
-        Command::Openapi { lang } => print(api::print(app::documents(config).await?.in_language(lang))),
+        Command::Openapi { lang } => print(api::print(api::documents(config).in_language(lang))),
         Command::Keys(KeysCommand::Generate) => {
+            let _log = telemetry::init(config.log_format, config.log_level);
             let path = keys::generate(config.jwt_alg, &config.jwt_keys_dir(), Clock::system().now())
                 .map_err(|error| StartError::Io(error.to_string()))?;
+            let kid = path.file_stem().map(OsStr::to_string_lossy);
+            event::record_by_operator(Event::KeyGenerated, Subject { reason: kid.as_deref(), ..Subject::default() });
             print(format_args!("{}\n", path.display()))
         }
         Command::Keys(KeysCommand::List) => {
             let keys = keys::list(&config.jwt_keys_dir()).map_err(StartError::from)?;
             keys.iter().try_for_each(|(kid, algorithm)| print(format_args!("{kid} {algorithm}\n")))
         }
-        Command::Users(command) => users::run(&command, config).await,
+        Command::Users(command) => {
+            let _log = telemetry::init(config.log_format, config.log_level);
+            users::run(&command, config).await
+        }
     }
 }
 
@@ -79,35 +98,55 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if config.metrics_addr.is_some() {
         metrics::install(Clock::system().now());
     }
-    let App { endpoint, stopping, readiness, background: _background, .. } =
-        app::build(config, Clock::system()).await?;
+    let App { endpoint, stopping, readiness, detached, background, .. } = app::build(config, Clock::system()).await?;
     let scrapes = match config.metrics_addr {
         Some(address) => Some(bind("METRICS_ADDR", address).await?),
         None => None,
     };
     let listener = bind("HTTP_ADDR", config.http_addr).await?;
+    let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     greet(config);
     let stop = async {
-        if let Err(error) = telemetry::stop_signal().await {
-            tracing::error!(%error, "no signal can stop this process");
-            std::future::pending::<()>().await;
-        }
+        signals.next().await;
+        tokio::spawn(end_at_once_by(signals));
         stopping.store(true, Ordering::Relaxed);
         tracing::info!("stopping");
         tokio::time::sleep(config.shutdown_delay).await;
     };
+    let users = readiness.users.clone();
     let scrapes = async {
         if let Some(listener) = scrapes {
             server::serve(listener, api::metrics(readiness), std::future::pending()).await;
         }
         std::future::pending().await
     };
+    let served = async {
+        let mut connections = server::serve(listener, endpoint, stop).await;
+        let finished = async {
+            connections.finish().await;
+            detached.finish().await;
+            drop(background);
+            users.close().await;
+        };
+        if timeout(server::GRACE, finished).await.is_err() {
+            let (requests, work) = (connections.count(), detached.count());
+            tracing::warn!(requests, work, "cut off what did not finish in time");
+        }
+    };
     tokio::select! {
-        () = server::serve(listener, endpoint, stop) => {}
+        () = served => {}
         () = scrapes => {}
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends the process at the next signal: an operator who asks twice does not want to wait.
+async fn end_at_once_by(mut signals: StopSignals) {
+    signals.next().await;
+    // A warning takes the lines that wait in the log along.
+    tracing::warn!("ended at once by a second signal");
+    process::exit(INTERRUPTED);
 }
 
 fn collector(config: &Config) -> Result<Option<Traces>, StartError> {

@@ -23,6 +23,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, Sleep},
 };
+use tokio_util::task::TaskTracker;
 
 use crate::api::CloseConnection;
 
@@ -33,10 +34,32 @@ const HEAD: Duration = Duration::from_secs(10);
 /// it is never closed under a request that is on its way.
 const REST: Duration = Duration::from_secs(90);
 
-/// How long requests in flight may take to finish once the listener is closed.
-const FAREWELL: Duration = Duration::from_secs(25);
+/// How long requests in flight, and whatever else is to be finished, may take once the listener is closed.
+pub const GRACE: Duration = Duration::from_secs(25);
 
-/// Serves HTTP/1.1 until `stop` is ready, then closes the listener and lets requests in flight finish.
+/// The connections that are left when a listener is closed.
+#[derive(Default)]
+pub struct Connections {
+    graceful: GracefulShutdown,
+    tasks: TaskTracker,
+}
+
+impl Connections {
+    /// Closes those that rest, and lets requests in flight finish.
+    pub async fn finish(&mut self) {
+        std::mem::take(&mut self.graceful).shutdown().await;
+        // A connection has ended once its task has: by then, what a caller hung up on runs detached.
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        self.tasks.len()
+    }
+}
+
+/// Serves HTTP/1.1 until `stop` is ready, then closes the listener.
 ///
 /// Own code in place of poem's server, which bounds no header block: a handful of bytes a minute would hold a
 /// connection for ever.
@@ -44,9 +67,9 @@ pub async fn serve(
     listener: TcpListener,
     endpoint: impl Endpoint<Output = Response> + 'static,
     stop: impl Future<Output = ()>,
-) {
+) -> Connections {
     let endpoint = Arc::new(endpoint);
-    let connections = GracefulShutdown::new();
+    let connections = Connections::default();
     tokio::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -56,8 +79,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 if let Some(connection) = connection(stream, endpoint.clone()) {
-                    let connection = connections.watch(connection);
-                    tokio::spawn(async move {
+                    let connection = connections.graceful.watch(connection);
+                    connections.tasks.spawn(async move {
                         if let Err(error) = connection.await {
                             tracing::debug!(%error, "a connection broke");
                         }
@@ -71,10 +94,7 @@ pub async fn serve(
             }
         }
     }
-    drop(listener);
-    if tokio::time::timeout(FAREWELL, connections.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not finish in time");
-    }
+    connections
 }
 
 type Connection<S> = http1::Connection<TokioIo<Guarded>, S>;

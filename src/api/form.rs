@@ -56,7 +56,7 @@ impl Form {
         field: Field<SmsCodeKind, R>,
         codes: &SmsCodes,
     ) -> Option<Code> {
-        let length = codes.settings().length;
+        let length = codes.settings.length;
         let text = self.number_or_text(name, field.given(), length)?;
         let code = codes.parse(&text);
         if code.is_none() {

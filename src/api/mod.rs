@@ -40,6 +40,8 @@ mod sms_codes;
 mod timestamp;
 mod user;
 
+use document::TypesOf;
+
 pub use cors::AllowedOrigin;
 pub use document::{Documents, print};
 pub use language::Language;
@@ -105,13 +107,44 @@ pub struct Parts {
     pub outbox: Option<Outbox>,
 }
 
+/// The sections, with the services behind them.
+type Sections = (
+    sms_codes::SmsCodes,
+    image_codes::ImageCodes,
+    authorizations::Authorizations,
+    user::CurrentUser,
+    passwords::Passwords,
+    sessions::Sessions,
+    ihome::Ihome,
+    passport::Passport,
+    service::Service,
+    pages::Home,
+);
+
+/// The documents of a service with these settings, out of the code alone: no service is there.
+pub fn documents(config: &Config) -> Documents {
+    documents_from(open_api(TypesOf::<Sections>::default(), &config.public_url()).spec(), config)
+}
+
+fn documents_from(raw: String, config: &Config) -> Documents {
+    let path = config.public_url.as_ref().map_or("", |url| url.path());
+    Documents::new(raw, Section::ALL.map(|section| section.name()).into(), path)
+}
+
+fn open_api<T>(sections: T, public_url: &str) -> OpenApiService<T, ()> {
+    OpenApiService::new(sections, "Phonepass", env!("CARGO_PKG_VERSION"))
+        .contact(ContactObject::new().name("Phonepass").url(public_url))
+        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
+        .server(public_url)
+}
+
 /// The whole of HTTP, and the documents that describe it.
 pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response> + 'static, Arc<Documents>) {
     let Parts { auth, keys, readiness, outbox } = parts;
     let public_url = config.public_url();
     let cookie = config.classic_cookie == Switch::On;
     let classic = classic::Classic { auth: auth.clone(), cookie, secure: public_url.starts_with("https:") };
-    let sections = (
+    let sections: Sections = (
         sms_codes::SmsCodes(auth.clone()),
         image_codes::ImageCodes(auth.clone()),
         authorizations::Authorizations(auth.clone()),
@@ -123,17 +156,9 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
         service::Service { auth: auth.clone(), readiness, keys, public_url: public_url.clone() },
         pages::Home::new(outbox.is_some()),
     );
-    let operations = operations::Operations::of(&sections);
-    let service = OpenApiService::new(sections, "Phonepass", env!("CARGO_PKG_VERSION"))
-        .contact(ContactObject::new().name("Phonepass").url(public_url.clone()))
-        .license(LicenseObject::new("MIT OR Apache-2.0").url("https://spdx.org/licenses/MIT.html"))
-        .server(public_url);
-    let raw = service.spec();
-    let documents = Arc::new(Documents::new(
-        raw,
-        Section::ALL.map(|section| section.name()).into(),
-        config.public_url.as_ref().map_or("", |url| url.path()),
-    ));
+    let operations = operations::Operations::of::<Sections>();
+    let service = open_api(sections, &public_url);
+    let documents = Arc::new(documents_from(service.spec(), config));
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {

@@ -38,7 +38,7 @@ struct Operation {
 
 impl Operations {
     /// The operations of all sections.
-    pub fn of<T: OpenApi>(_sections: &T) -> Self {
+    pub fn of<T: OpenApi>() -> Self {
         let mut listed = Vec::new();
         for path in T::meta().into_iter().flat_map(|section| section.paths) {
             for operation in path.operations {

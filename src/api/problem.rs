@@ -112,6 +112,8 @@ impl From<Error> for Problem {
                 tracing::error!(%error, "a request failed");
                 Code::Internal.into()
             }
+            // No fault, and many at once: a metric counts them.
+            Error::Overloaded => Code::Unavailable.into(),
             Error::Internal(error) => {
                 tracing::error!(error, "a request failed");
                 Code::Internal.into()

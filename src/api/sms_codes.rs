@@ -83,7 +83,7 @@ impl SmsCodes {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
         let picture = form.optional_picture(
-            self.0.sms_codes.settings().image_code,
+            self.0.sms_codes.settings.image_code,
             Field::from_text(image_code_id.0),
             Field::from_text(image_code.0),
         );
@@ -108,7 +108,7 @@ impl SmsCodes {
         let mobile = form.mobile("mobile", body.0.mobile);
         let purpose = form.purpose("purpose", body.0.purpose);
         let picture =
-            form.optional_picture(self.0.sms_codes.settings().image_code, body.0.image_code_id, body.0.image_code);
+            form.optional_picture(self.0.sms_codes.settings.image_code, body.0.image_code_id, body.0.image_code);
         let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
             return Err(form.problem().into());
         };
@@ -122,7 +122,7 @@ impl SmsCodes {
         let sms_codes = &self.0.sms_codes;
         sms_codes.send(request).await?;
         Ok(Sent::Ok(Json(Envelope::ok(SentSmsCode {
-            expires_in: sms_codes.settings().ttl.as_secs(),
+            expires_in: sms_codes.settings.ttl.as_secs(),
             resend_after: sms_codes.resend_gap().as_secs(),
         }))))
     }

@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
     limits::Limits,
     password::Passwords,
     sessions::Sessions,
     sms_code::{Code, SmsCodes},
-    to_the_end,
 };
 use crate::{
     model::{
@@ -38,6 +38,8 @@ pub struct Account {
     pub limits: Arc<Limits>,
     /// Ends sessions.
     pub sessions: Arc<Sessions>,
+    /// Takes over what a caller hung up on.
+    pub detached: Detached,
 }
 
 /// How users show that the account is theirs before they change the password (ASVS 6.2.3).
@@ -73,20 +75,21 @@ impl Account {
         let user = self.sessions.user(identity).await?;
         self.passwords.check_strength(&password, &user.mobile)?;
         let this = self.clone();
-        to_the_end(async move {
-            let redeemed = match proof {
-                Proof::OldPassword(old) => {
-                    this.check_old_password(&user, old, &origin).await?;
-                    None
-                }
-                Proof::Code(code) => {
-                    Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
-                }
-            };
-            let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
-            this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let redeemed = match proof {
+                    Proof::OldPassword(old) => {
+                        this.check_old_password(&user, old, &origin).await?;
+                        None
+                    }
+                    Proof::Code(code) => {
+                        Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
+                    }
+                };
+                let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
+                this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
+            })
+            .await
     }
 
     /// Sets a new password by code; all of the user's sessions end (ASVS 6.4.3).
@@ -99,19 +102,20 @@ impl Account {
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
-        to_the_end(async move {
-            let redeemed = this.sms_codes.redeem(&mobile, Purpose::ResetPassword, &code, &origin).await?;
-            let changed = async {
-                // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
-                let user = this.users.user_by_mobile(&mobile).await?.ok_or(Error::SmsCodeExpired)?;
-                if user.status != UserStatus::Active {
-                    return Ok(None);
-                }
-                this.set_password(&user, password, None, &origin).await
-            };
-            this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let redeemed = this.sms_codes.redeem(&mobile, Purpose::ResetPassword, &code, &origin).await?;
+                let changed = async {
+                    // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
+                    let user = this.users.user_by_mobile(&mobile).await?.ok_or(Error::SmsCodeExpired)?;
+                    if user.status != UserStatus::Active {
+                        return Ok(None);
+                    }
+                    this.set_password(&user, password, None, &origin).await
+                };
+                this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
+            })
+            .await
     }
 
     /// Moves the account to another number, whose owner has proved both the old and the new one (ASVS 7.5.1); the
@@ -129,53 +133,56 @@ impl Account {
             return Err(Error::NumberUnchanged);
         }
         let this = self.clone();
-        to_the_end(async move {
-            let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
-            let purpose = Purpose::ChangeMobile;
-            let new = this.sms_codes.redeem(&mobile, purpose, &code, &origin).await.map_err(refused(WhichCode::New))?;
-            let current = match this.sms_codes.redeem(&user.mobile, purpose, &current_code, &origin).await {
-                Ok(current) => current,
-                Err(error) => {
-                    this.sms_codes.restore(new).await;
-                    return Err(refused(WhichCode::Current)(error));
-                }
-            };
-            let now = this.sessions.clock.now();
-            let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
-            let error = match changed {
-                Ok(MobileChange::Changed(user, ended)) => {
-                    this.sessions.have_ended(&ended);
-                    this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
-                    return Ok(*user);
-                }
-                Ok(MobileChange::Taken) => Error::MobileTaken,
-                // Of two moves at once, the second proves a number that is not the account's any more.
-                Ok(MobileChange::Gone) => match this.sessions.user(identity).await {
-                    Ok(_) => refused(WhichCode::Current)(Error::SmsCodeExpired),
-                    Err(error) => error,
-                },
-                Err(error) => error.into(),
-            };
-            this.sms_codes.restore(new).await;
-            this.sms_codes.restore(current).await;
-            Err(error)
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
+                let purpose = Purpose::ChangeMobile;
+                let new =
+                    this.sms_codes.redeem(&mobile, purpose, &code, &origin).await.map_err(refused(WhichCode::New))?;
+                let current = match this.sms_codes.redeem(&user.mobile, purpose, &current_code, &origin).await {
+                    Ok(current) => current,
+                    Err(error) => {
+                        this.sms_codes.restore(new).await;
+                        return Err(refused(WhichCode::Current)(error));
+                    }
+                };
+                let now = this.sessions.clock.now();
+                let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
+                let error = match changed {
+                    Ok(MobileChange::Changed(user, ended)) => {
+                        this.sessions.have_ended(&ended);
+                        this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
+                        return Ok(*user);
+                    }
+                    Ok(MobileChange::Taken) => Error::MobileTaken,
+                    // Of two moves at once, the second proves a number that is not the account's any more.
+                    Ok(MobileChange::Gone) => match this.sessions.user(identity).await {
+                        Ok(_) => refused(WhichCode::Current)(Error::SmsCodeExpired),
+                        Err(error) => error,
+                    },
+                    Err(error) => error.into(),
+                };
+                this.sms_codes.restore(new).await;
+                this.sms_codes.restore(current).await;
+                Err(error)
+            })
+            .await
     }
 
     /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
     pub async fn delete(&self, identity: Identity, code: Code, origin: Arc<Origin>) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         let this = self.clone();
-        to_the_end(async move {
-            let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
-            let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
-            let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
-            this.sessions.have_ended(&ended);
-            this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
-            Ok(())
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
+                let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
+                let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
+                this.sessions.have_ended(&ended);
+                this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
+                Ok(())
+            })
+            .await
     }
 
     async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
@@ -207,7 +214,8 @@ impl Account {
     }
 
     fn record(&self, event: Event, user: &User, session_id: Option<Uuid>, origin: &Origin) {
-        let subject = Subject { user_id: Some(user.id), session_id, mobile: Some(&user.mobile), reason: None };
+        let mobile = Some(&user.mobile);
+        let subject = Subject { user_id: Some(user.id), session_id, mobile, ..Subject::default() };
         event::record(event, origin, subject);
     }
 }

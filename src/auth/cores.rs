@@ -1,85 +1,139 @@
-//! Where does work go that keeps a core busy for milliseconds? Never on the async threads, never on all cores twice.
+//! Work that keeps a core busy for milliseconds: never on the async threads, never on all cores twice.
 
 use std::{
     num::NonZero,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Instant,
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use super::error::Error;
-use crate::{
-    store::StoreError,
-    telemetry::{metrics, traces},
-};
+use crate::telemetry::{metrics, traces};
 
-/// The least that may wait, however few cores there are.
-const MIN_QUEUE: usize = 256;
+/// How long work waits for its turn before its caller is refused, on however few cores and behind however costly work.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// Runs one kind of work on threads of its own, with so much waiting as is worth it. The same few threads for good: what
-/// they have freed they use again, where many would each keep the memory of a hash.
+/// How much may wait, what callers have given up on included: it takes memory until its turn comes.
+const QUEUE: usize = 4096;
+
+/// Runs one kind of work on threads of its own, in the order in which it came. The same few threads for good: what they
+/// have freed they use again, where many would each keep the memory of a hash.
 pub struct Cores {
     name: &'static str,
     queue: SyncSender<Job>,
+    max_wait_millis: AtomicU64,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 impl Cores {
-    /// On every core, for work that is done in a millisecond. So many may wait for each; the next one is turned away.
-    pub fn all(name: &'static str, queue_per_core: usize) -> Self {
-        Self::new(name, cores(), queue_per_core)
+    /// On every core, for work that is done in a millisecond.
+    pub fn all(name: &'static str) -> Self {
+        Self::new(name, cores())
     }
 
     /// On half of the cores (at least one), for work that takes long: the other half answers everybody else.
-    pub fn half(name: &'static str, queue_per_core: usize) -> Self {
-        Self::new(name, cores().div_ceil(2), queue_per_core)
+    pub fn half(name: &'static str) -> Self {
+        Self::new(name, cores().div_ceil(2))
     }
 
-    fn new(name: &'static str, cores: usize, queue_per_core: usize) -> Self {
+    fn new(name: &'static str, threads: usize) -> Self {
         metrics::WORK_QUEUE.add([name], 0.0);
         metrics::QUEUE_FULL.expect([name]);
-        let (queue, jobs) = sync_channel((cores * queue_per_core).max(MIN_QUEUE));
+        let (queue, jobs) = sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..cores {
+        for _ in 0..threads {
             let jobs = Arc::clone(&jobs);
             let thread = thread::Builder::new().name(name.to_owned());
             thread.spawn(move || work(&jobs)).expect("the system has room for a thread of each core");
         }
-        Self { name, queue }
+        let cores = Self { name, queue, max_wait_millis: AtomicU64::default() };
+        cores.set_max_wait(MAX_WAIT);
+        cores
+    }
+
+    /// Lets work wait for so long, in place of a second: tests are no slower than the machine that they run on.
+    pub fn set_max_wait(&self, max_wait: Duration) {
+        self.max_wait_millis.store(max_wait.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Runs the work when its turn comes, unless the caller has gone away by then.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] at once when too many wait already.
+    /// [`Error::Overloaded`] when its turn does not come in time; the work is not done then.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let (answer, answered) = oneshot::channel();
+        self.timed(work).await.map(|(done, _)| done)
+    }
+
+    /// Does what [`Cores::run`] does, and also tells when the turn came.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn timed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(T, Instant), Error> {
+        traces::step(self.name, async {
+            let (turn, answered) = self.queue(work)?;
+            let began = turn.await?;
+            let done = answered.await.map_err(|_| Error::Internal(format!("{}: a panic", self.name)))?;
+            Ok((done, began))
+        })
+        .await
+    }
+
+    /// Lines work up; returns what waits for its turn, and what waits for its outcome.
+    fn queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<(impl Future<Output = Result<Instant, Error>>, oneshot::Receiver<T>), Error> {
         let (name, queued) = (self.name, Instant::now());
+        let (begin, mut begun) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let job = move || {
             metrics::WORK_QUEUE.add([name], -1.0);
             metrics::WORK_WAIT.took([name], queued.elapsed());
-            if !answer.is_closed() {
+            // Left out if its caller was refused or has hung up.
+            if begin.send(()).is_ok() {
                 let started = Instant::now();
                 let done = work();
                 metrics::WORK_SECONDS.took([name], started.elapsed());
-                // Whoever has gone away meanwhile needs no answer.
                 let _ = answer.send(done);
             }
         };
         metrics::WORK_QUEUE.add([name], 1.0);
         self.queue.try_send(Box::new(job)).map_err(|_| {
             metrics::WORK_QUEUE.add([name], -1.0);
-            metrics::QUEUE_FULL.count([name]);
-            StoreError::new(name, "too many at once")
+            overloaded(name)
         })?;
-        traces::step(name, answered).await.map_err(|_| Error::Internal(format!("{name}: a panic")))
+        let max_wait = Duration::from_millis(self.max_wait_millis.load(Ordering::Relaxed));
+        let turn = async move {
+            let came = match timeout(max_wait, &mut begun).await {
+                Ok(came) => came.is_ok(),
+                Err(_) => {
+                    begun.close();
+                    // It may have come at the very last.
+                    begun.try_recv().is_ok()
+                }
+            };
+            if came { Ok(Instant::now()) } else { Err(overloaded(name)) }
+        };
+        Ok((turn, answered))
     }
+}
+
+fn overloaded(name: &'static str) -> Error {
+    metrics::QUEUE_FULL.count([name]);
+    Error::Overloaded
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>) {
@@ -96,3 +150,6 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
+
+#[cfg(test)]
+mod tests;

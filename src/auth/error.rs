@@ -99,6 +99,9 @@ pub enum Error {
     /// What a store holds makes no sense.
     #[error(transparent)]
     Unreadable(StoreError),
+    /// More is asked of this instance at once than it can do. Nothing was spent.
+    #[error("too much is waiting")]
+    Overloaded,
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),

@@ -2,62 +2,54 @@
 
 use uuid::Uuid;
 
+use super::operator;
 use crate::{
     model::{mobile::Mobile, origin::Origin},
+    named::named,
     telemetry::metrics,
 };
 
-/// Something that an investigation may want to know (ASVS 16.3). `docs/operations.md` lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A known user signed in.
-    SignedIn,
-    /// A new user signed in.
-    Registered,
-    /// A wrong code or password, or an account that may not sign in.
-    SignInFailed,
-    /// A wrong code, for anything but signing in.
-    CodeRefused,
-    /// A wrong old password, for a new one.
-    OldPasswordWrong,
-    /// A user ended one session or several.
-    SignedOut,
-    /// A message was handed to a vendor.
-    CodeSent,
-    /// No vendor took a message.
-    CodeNotSent,
-    /// The last wrong try burnt a code.
-    CodeBurnt,
-    /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
-    RefreshReused,
-    /// A password was set or changed.
-    PasswordChanged,
-    /// An account moved to another number.
-    MobileChanged,
-    /// A user deleted their account.
-    AccountDeleted,
-    /// A limit refused something.
-    Limited,
-}
-
-impl Event {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::SignedIn => "signed_in",
-            Self::Registered => "registered",
-            Self::SignInFailed => "sign_in_failed",
-            Self::CodeRefused => "code_refused",
-            Self::OldPasswordWrong => "old_password_wrong",
-            Self::SignedOut => "signed_out",
-            Self::CodeSent => "code_sent",
-            Self::CodeNotSent => "code_not_sent",
-            Self::CodeBurnt => "code_burnt",
-            Self::RefreshReused => "refresh_reused",
-            Self::PasswordChanged => "password_changed",
-            Self::MobileChanged => "mobile_changed",
-            Self::AccountDeleted => "account_deleted",
-            Self::Limited => "limited",
-        }
+named! {
+    /// Something that an investigation may want to know (ASVS 16.3). `docs/operations.md` lists them.
+    pub enum Event {
+        /// A known user signed in.
+        SignedIn = "signed_in",
+        /// A new user signed in.
+        Registered = "registered",
+        /// A wrong code or password, or an account that may not sign in.
+        SignInFailed = "sign_in_failed",
+        /// A wrong code, for anything but signing in.
+        CodeRefused = "code_refused",
+        /// A wrong old password, for a new one.
+        OldPasswordWrong = "old_password_wrong",
+        /// A user ended one session or several, or an operator did.
+        SignedOut = "signed_out",
+        /// A message was handed to a vendor.
+        CodeSent = "code_sent",
+        /// No vendor took a message.
+        CodeNotSent = "code_not_sent",
+        /// The last wrong try burnt a code.
+        CodeBurnt = "code_burnt",
+        /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
+        RefreshReused = "refresh_reused",
+        /// A password was set or changed.
+        PasswordChanged = "password_changed",
+        /// An account moved to another number.
+        MobileChanged = "mobile_changed",
+        /// A user deleted their account, or an operator did.
+        AccountDeleted = "account_deleted",
+        /// A limit refused something.
+        Limited = "limited",
+        /// An operator disabled an account.
+        UserDisabled = "user_disabled",
+        /// An operator enabled an account.
+        UserEnabled = "user_enabled",
+        /// An operator imported users.
+        UsersImported = "users_imported",
+        /// An operator made a signing key.
+        KeyGenerated = "key_generated",
+        /// An operator had the service take another `SECRET_KEY`.
+        SecretChanged = "secret_changed",
     }
 }
 
@@ -72,21 +64,34 @@ pub struct Subject<'a> {
     pub mobile: Option<&'a Mobile>,
     /// Why, where an event can have several causes: the purpose of a code, the name of a limit, …
     pub reason: Option<&'a str>,
+    /// How much of it there was: sessions that ended, users that came.
+    pub count: Option<usize>,
 }
 
 /// Counts an event and writes it to the log, in one line with the target `phonepass::event`.
 pub fn record(event: Event, origin: &Origin, subject: Subject<'_>) {
+    write(event, None, origin, subject);
+}
+
+/// The same of something that no request asked for, but an operator: the line says who.
+pub fn record_by_operator(event: Event, subject: Subject<'_>) {
+    write(event, Some(&operator::actor()), &Origin::default(), subject);
+}
+
+fn write(event: Event, actor: Option<&str>, origin: &Origin, subject: Subject<'_>) {
     metrics::EVENTS.count([event.as_str()]);
     tracing::info!(
         target: "phonepass::event",
         event = event.as_str(),
+        actor,
         reason = subject.reason,
+        count = subject.count,
         user_id = subject.user_id.map(tracing::field::display),
         session_id = subject.session_id.map(tracing::field::display),
         mobile = subject.mobile.map(tracing::field::display),
         ip = origin.ip.map(tracing::field::display),
         user_agent = origin.user_agent,
-        request_id = origin.request_id,
+        request_id = Some(origin.request_id.as_str()).filter(|id| !id.is_empty()),
         "security event"
     );
 }

@@ -15,9 +15,6 @@ use super::{
 };
 use crate::{store::ephemeral::EphemeralStore, telemetry::metrics};
 
-/// How many drawings may wait for each core: a tenth of a second's worth.
-const QUEUE_PER_CORE: usize = 256;
-
 /// How many pictures are drawn ahead, for those who come all at once: 150 KB.
 const DRAWN_AHEAD: usize = 64;
 
@@ -76,7 +73,7 @@ impl ImageCodes {
             codes,
             ttl,
             length,
-            cores: Cores::all("picture_codes", QUEUE_PER_CORE),
+            cores: Cores::all("picture_codes"),
             drawn: Mutex::default(),
             handed_out: Notify::new(),
         }

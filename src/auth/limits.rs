@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{mobile::Mobile, origin::Origin},
+    model::{limit::LimitName, mobile::Mobile, origin::Origin},
     store::ephemeral::{Admission, Counter, EphemeralStore, Tally},
     telemetry::metrics,
 };
@@ -41,10 +41,6 @@ const NETWORKS: u32 = 5;
 /// until it is known: without an order, many right ones at once would use up the budget.
 const GUESSES_AT_ONCE: u32 = 4;
 
-const SMS_GAP: &str = "sms_gap";
-const SMS_PER_MOBILE: &str = "sms_per_mobile";
-const SMS_TOTAL: &str = "sms_total";
-
 /// The numbers of the limits; 0 is none.
 #[derive(Clone, Copy, Debug)]
 pub struct LimitSettings {
@@ -60,6 +56,8 @@ pub struct LimitSettings {
     pub verify_per_mobile_per_hour: u32,
     /// `REQUESTS_PER_IP_PER_MINUTE`.
     pub requests_per_ip_per_minute: u32,
+    /// Whether suspicion has consequences: under `IMAGE_CODE=adaptive`.
+    pub heeds_suspicion: bool,
 }
 
 /// What can be guessed at. Each has a budget of its own: who runs out of one is not locked out of the other.
@@ -105,15 +103,15 @@ impl Limits {
         let (unredeemed, mobile, network) = (self.unredeemed(mobile), mobile.as_str(), origin.network());
         let gap = u32::from(!self.settings.resend_gap.is_zero());
         self.tally(vec![
-            limit(SMS_GAP, mobile, self.settings.resend_gap, gap),
-            limit(SMS_PER_MOBILE, mobile, DAY, per_day),
-            limit("sms_per_ip", &network, HOUR, per_ip),
+            limit(LimitName::SmsGap, mobile, self.settings.resend_gap, gap),
+            limit(LimitName::SmsPerMobile, mobile, DAY, per_day),
+            limit(LimitName::SmsPerIp, &network, HOUR, per_ip),
             total_of_messages(total),
             unredeemed,
             Counter {
                 member: Some(mobile.to_owned()),
                 suspicion: Some(MOBILES_PER_HOUR),
-                ..limit("sms_mobiles_per_ip", &network, HOUR, 0)
+                ..limit(LimitName::SmsMobilesPerIp, &network, HOUR, 0)
             },
         ])
     }
@@ -159,18 +157,18 @@ impl Limits {
     /// A guess that may turn out wrong.
     pub fn guess(&self, guess: Guess, mobile: &Mobile, origin: &Origin) -> Tally {
         let name = match guess {
-            Guess::SmsCode => "wrong_codes",
-            Guess::Password => "wrong_passwords",
+            Guess::SmsCode => LimitName::WrongCodes,
+            Guess::Password => LimitName::WrongPasswords,
         };
         let budget = self.settings.verify_per_mobile_per_hour;
         let everywhere = limit(name, mobile.as_str(), HOUR, budget.saturating_mul(NETWORKS));
         let here = Counter { part: Some(origin.network()), ..limit(name, mobile.as_str(), HOUR, budget) };
-        Tally { counters: vec![here, everywhere], ..self.tally(Vec::new()) }
+        self.tally(vec![here, everywhere])
     }
 
     /// The messages to a mobile of which none was redeemed.
     pub fn unredeemed(&self, mobile: &Mobile) -> Counter {
-        Counter { suspicion: Some(UNREDEEMED_PER_HOUR), ..limit("sms_unredeemed", mobile.as_str(), HOUR, 0) }
+        Counter { suspicion: Some(UNREDEEMED_PER_HOUR), ..limit(LimitName::SmsUnredeemed, mobile.as_str(), HOUR, 0) }
     }
 
     /// Counts a request of any kind. Who cannot be counted is let through: tokens verify without any store.
@@ -182,7 +180,7 @@ impl Limits {
         if per_minute == 0 {
             return Ok(());
         }
-        let tally = self.tally(vec![limit("requests", &origin.network(), MINUTE, per_minute)]);
+        let tally = self.tally(vec![limit(LimitName::Requests, &origin.network(), MINUTE, per_minute)]);
         match self.codes.count(&tally).await {
             Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
             Ok(Admission::Admitted | Admission::Suspicious) => Ok(()),
@@ -193,27 +191,35 @@ impl Limits {
         }
     }
 
-    /// Only counters that can object to anything are worth counting.
+    /// Only counters that can object to anything are worth counting: the others would take memory for nothing.
     fn tally(&self, mut counters: Vec<Counter>) -> Tally {
+        if !self.settings.heeds_suspicion {
+            counters.iter_mut().for_each(|counter| counter.suspicion = None);
+        }
         counters.retain(|counter| counter.limit.is_some() || counter.suspicion.is_some());
         Tally { id: Uuid::now_v7().to_string(), at: self.clock.now(), counters }
     }
 }
 
 /// The refusal by a counter of this name, put on record.
-pub fn limited(name: &'static str, retry_after: Duration, mobile: Option<&Mobile>, origin: &Origin) -> Error {
-    metrics::LIMITS.count([name]);
-    let subject = Subject { mobile, reason: Some(name), ..Subject::default() };
+pub fn limited(name: LimitName, retry_after: Duration, mobile: Option<&Mobile>, origin: &Origin) -> Error {
+    metrics::LIMITS.count([name.as_str()]);
+    let subject = Subject { mobile, reason: Some(name.as_str()), ..Subject::default() };
     event::record(Event::Limited, origin, subject);
     match name {
-        SMS_GAP => Error::SmsTooFrequent { retry_after },
-        SMS_PER_MOBILE | SMS_TOTAL => Error::SmsQuotaExceeded { retry_after },
-        _ => Error::TooManyRequests { retry_after },
+        LimitName::SmsGap => Error::SmsTooFrequent { retry_after },
+        LimitName::SmsPerMobile | LimitName::SmsTotal => Error::SmsQuotaExceeded { retry_after },
+        LimitName::SmsPerIp
+        | LimitName::SmsUnredeemed
+        | LimitName::SmsMobilesPerIp
+        | LimitName::WrongCodes
+        | LimitName::WrongPasswords
+        | LimitName::Requests => Error::TooManyRequests { retry_after },
     }
 }
 
 /// So many within a window, 0 for any number.
-fn limit(name: &'static str, subject: &str, window: Duration, limit: u32) -> Counter {
+fn limit(name: LimitName, subject: &str, window: Duration, limit: u32) -> Counter {
     Counter {
         name,
         subject: subject.to_owned(),
@@ -228,5 +234,5 @@ fn limit(name: &'static str, subject: &str, window: Duration, limit: u32) -> Cou
 fn total_of_messages(limit_per_hour: u32) -> Counter {
     let busy = (u64::from(limit_per_hour) * u64::from(BUSY_PERCENT)).div_ceil(100);
     let suspicion = u32::try_from(busy).ok().filter(|busy| *busy > 0);
-    Counter { suspicion, ..limit(SMS_TOTAL, "all", HOUR, limit_per_hour) }
+    Counter { suspicion, ..limit(LimitName::SmsTotal, "all", HOUR, limit_per_hour) }
 }

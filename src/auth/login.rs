@@ -7,13 +7,13 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
+    detached::Detached,
     error::Error,
     event::{self, Event, Subject},
     limits::Limits,
     password::{Passwords, Verdict},
     sessions::{Sessions, TokenSet},
     sms_code::{Code, Presented, Repeatable, SmsCodes},
-    to_the_end,
 };
 use crate::{
     model::{
@@ -47,6 +47,8 @@ pub struct Login {
     pub passwords: Arc<Passwords>,
     /// Opens sessions.
     pub sessions: Arc<Sessions>,
+    /// Takes over what a caller hung up on.
+    pub detached: Detached,
 }
 
 impl Login {
@@ -63,26 +65,27 @@ impl Login {
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
-        to_the_end(async move {
-            let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
-            let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
-            let presented =
-                this.sms_codes.redeem_or_repeat(&mobile, Purpose::Login, &code, &origin, repeatable).await?;
-            match presented {
-                Presented::Redeemed(redeemed) => {
-                    let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-                    let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
-                    let user = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
-                    this.signed_in(user, &session)
+        self.detached
+            .to_the_end(async move {
+                let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
+                let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
+                let presented =
+                    this.sms_codes.redeem_or_repeat(&mobile, Purpose::Login, &code, &origin, repeatable).await?;
+                match presented {
+                    Presented::Redeemed(redeemed) => {
+                        let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
+                        let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
+                        let user = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
+                        this.signed_in(user, &session)
+                    }
+                    Presented::Repeated(value) => {
+                        let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
+                        let expires_at = this.sessions.lifetime.expiry(created_at, created_at);
+                        this.repeat(mobile, &NewSession { id, created_at, expires_at, ..session }).await
+                    }
                 }
-                Presented::Repeated(value) => {
-                    let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
-                    let expires_at = this.sessions.lifetime.expiry(created_at, created_at);
-                    this.repeat(mobile, &NewSession { id, created_at, expires_at, ..session }).await
-                }
-            }
-        })
-        .await
+            })
+            .await
     }
 
     /// Registers by SMS code and password; a taken mobile is refused, and leaves the code usable.
@@ -95,18 +98,19 @@ impl Login {
     ) -> Result<SignedIn, Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
-        to_the_end(async move {
-            let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code, &origin).await?;
-            let session = this.sessions.begin(SignInMethod::Sms, origin);
-            let outcome = async {
-                let password_hash = Some(this.passwords.hash(password).await?);
-                let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
-                this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
-            };
-            let user = this.sms_codes.restore_unless(outcome.await, Some(redeemed)).await?;
-            this.signed_in(user, &session)
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code, &origin).await?;
+                let session = this.sessions.begin(SignInMethod::Sms, origin);
+                let outcome = async {
+                    let password_hash = Some(this.passwords.hash(password).await?);
+                    let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
+                    this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
+                };
+                let user = this.sms_codes.restore_unless(outcome.await, Some(redeemed)).await?;
+                this.signed_in(user, &session)
+            })
+            .await
     }
 
     /// Signs in by password, within the budget of wrong guesses. An unknown mobile, a user without a password and a
@@ -118,27 +122,28 @@ impl Login {
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
-        to_the_end(async move {
-            let guess = this.limits.take_guess(&mobile, &origin).await?;
-            let checked = this.check_password(&mobile, password).await;
-            this.limits.settle_guess(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
-            let (user, verdict) = checked?;
-            let Some(user) = user.filter(|_| verdict.right) else {
-                let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };
-                event::record(Event::SignInFailed, &origin, subject);
-                return Err(Error::CredentialsInvalid);
-            };
-            let session = this.sessions.begin(SignInMethod::Password, origin);
-            let hash = user.password_hash.as_deref().unwrap_or_default();
-            if user.status == UserStatus::Active
-                && !this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref()).await?
-            {
-                // Disabled, or given another password, while this one was being checked.
-                return Err(Error::CredentialsInvalid);
-            }
-            this.signed_in(user, &session)
-        })
-        .await
+        self.detached
+            .to_the_end(async move {
+                let guess = this.limits.take_guess(&mobile, &origin).await?;
+                let checked = this.check_password(&mobile, password).await;
+                this.limits.settle_guess(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
+                let (user, verdict) = checked?;
+                let Some(user) = user.filter(|_| verdict.right) else {
+                    let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };
+                    event::record(Event::SignInFailed, &origin, subject);
+                    return Err(Error::CredentialsInvalid);
+                };
+                let session = this.sessions.begin(SignInMethod::Password, origin);
+                let hash = user.password_hash.as_deref().unwrap_or_default();
+                if user.status == UserStatus::Active
+                    && !this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref()).await?
+                {
+                    // Disabled, or given another password, while this one was being checked.
+                    return Err(Error::CredentialsInvalid);
+                }
+                this.signed_in(user, &session)
+            })
+            .await
     }
 
     async fn check_password(&self, mobile: &Mobile, password: SecretString) -> Result<(Option<User>, Verdict), Error> {
@@ -165,6 +170,7 @@ impl Login {
             session_id: Some(session.id),
             mobile: Some(&user.mobile),
             reason: Some(session.method.as_str()),
+            ..Subject::default()
         };
         if user.status != UserStatus::Active {
             let subject = Subject { session_id: None, reason: Some("account_disabled"), ..subject };

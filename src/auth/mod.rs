@@ -1,28 +1,22 @@
 //! The rules of signing in. No HTTP, no SQL, no Redis.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-
-use futures_util::future::BoxFuture;
-use tokio::runtime::Handle;
-use tracing::Instrument;
-
-use crate::telemetry::traces;
+use std::sync::Arc;
 
 pub mod access_token;
 pub mod account;
 pub mod cores;
+pub mod detached;
 pub mod error;
 pub mod event;
 pub mod image_code;
 pub mod import;
+mod key;
+mod key_files;
 pub mod keys;
 pub mod limits;
 pub mod login;
 pub mod master_key;
+mod operator;
 pub mod password;
 pub mod password_hash;
 pub mod picture;
@@ -48,34 +42,4 @@ pub struct Auth {
     pub account: account::Account,
     /// What is counted.
     pub limits: Arc<limits::Limits>,
-}
-
-/// Runs work whose steps belong together to its end, also when the caller hangs up in the middle: what is left of it goes
-/// on by itself then.
-fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> + Send {
-    ToTheEnd(Some(Box::pin(traces::carried(work))))
-}
-
-struct ToTheEnd<T: Send + 'static>(Option<BoxFuture<'static, T>>);
-
-impl<T: Send + 'static> Future for ToTheEnd<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Work that panics is over.
-        let mut work = self.0.take().expect("nobody polls what has ended");
-        let outcome = work.as_mut().poll(context);
-        if outcome.is_pending() {
-            self.0 = Some(work);
-        }
-        outcome
-    }
-}
-
-impl<T: Send + 'static> Drop for ToTheEnd<T> {
-    fn drop(&mut self) {
-        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(work.in_current_span());
-        }
-    }
 }

@@ -1,10 +1,13 @@
 //! Is a password good enough, and is it the right one?
 
-use std::{collections::HashSet, sync::LazyLock, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use argon2::{Argon2, PasswordHasher};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::Instant;
 
 use super::{
     cores::Cores,
@@ -15,9 +18,6 @@ use crate::model::mobile::Mobile;
 
 const MAX_LENGTH: usize = 128;
 
-/// How many hashes may wait for each core: a second's worth, which is as long as anybody should wait.
-const QUEUE_PER_CORE: usize = 64;
-
 /// The 10,000 most common passwords of public leaks (ASVS 6.2.4), in lower case.
 static COMMON: LazyLock<HashSet<&str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
@@ -27,9 +27,10 @@ static NOBODY: LazyLock<StoredHash> = LazyLock::new(|| {
     StoredHash::parse(text).expect("a valid hash")
 });
 
-/// A wrong password is answered no sooner than this. Users who came from elsewhere have hashes that take less or more
-/// time than ours: without it, the time of an answer would tell them from each other and from unknown numbers. It is
-/// more than the common formats take.
+/// A wrong password is answered no sooner than this after its comparison began. Users who came from elsewhere have hashes
+/// that take less or more time than ours: without it, the time of an answer would tell them from each other and from
+/// unknown numbers. It is more than the common formats take. Counted from before the wait for a core, it would hide
+/// nothing once that wait is long.
 const WRONG_ANSWER_AFTER: Duration = Duration::from_millis(500);
 
 /// Checks and hashes passwords: argon2id with OWASP's parameters, on half of the cores, so that a storm of logins leaves the
@@ -37,7 +38,7 @@ const WRONG_ANSWER_AFTER: Duration = Duration::from_millis(500);
 pub struct Passwords {
     min_length: usize,
     context_words: Vec<String>,
-    cores: Cores,
+    cores: Arc<Cores>,
 }
 
 /// What came of checking a password.
@@ -50,8 +51,8 @@ pub struct Verdict {
 
 impl Passwords {
     /// Accepts passwords of at least so many characters that are more than one of the words, which are in lower case.
-    pub fn new(min_length: usize, context_words: Vec<String>) -> Self {
-        Self { min_length, context_words, cores: Cores::half("password_hashing", QUEUE_PER_CORE) }
+    pub fn new(min_length: usize, context_words: Vec<String>, cores: Arc<Cores>) -> Self {
+        Self { min_length, context_words, cores }
     }
 
     /// May this be somebody's password? No composition rules (ASVS 6.2.5), exactly as typed (6.2.8).
@@ -91,10 +92,10 @@ impl Passwords {
     /// Compares a password with a stored hash, or with nobody's. A wrong password takes the same time, whatever there
     /// is to compare it with.
     pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
-        let earliest = Instant::now() + WRONG_ANSWER_AFTER;
-        let verdict = self.cores.run(move || compare(&password, stored.as_deref())).await??;
+        let (verdict, began) = self.cores.timed(move || compare(&password, stored.as_deref())).await?;
+        let verdict = verdict?;
         if !verdict.right {
-            tokio::time::sleep_until(earliest).await;
+            tokio::time::sleep_until(began + WRONG_ANSWER_AFTER).await;
         }
         Ok(verdict)
     }

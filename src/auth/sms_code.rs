@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    detached::Detached,
     error::Error,
     event::{self, Event, Subject},
     image_code::{ImageCodes, PictureAnswer},
     limits::{Guess, Limits, limited},
     master_key::{HmacSha256, MasterKey},
     test_codes::TestCodes,
-    to_the_end,
 };
 use crate::{
     hex::hex,
@@ -26,7 +26,7 @@ use crate::{
         ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
         users::UserStore,
     },
-    telemetry::{metrics, traces},
+    telemetry::metrics,
 };
 
 /// How long the answer to a right code can be had again.
@@ -106,32 +106,28 @@ pub struct SmsCodeSettings {
 
 /// Makes, sends and checks one-time codes (ASVS 6.5, 6.6).
 pub struct SmsCodes {
-    codes: Arc<dyn EphemeralStore>,
-    users: Arc<dyn UserStore>,
-    image_codes: Arc<ImageCodes>,
-    provider: Arc<dyn SmsProvider>,
-    limits: Arc<Limits>,
-    mac: HmacSha256,
-    settings: SmsCodeSettings,
+    /// Where codes are kept.
+    pub codes: Arc<dyn EphemeralStore>,
+    /// Whose numbers are known.
+    pub users: Arc<dyn UserStore>,
+    /// Checks pictures.
+    pub image_codes: Arc<ImageCodes>,
+    /// Delivers messages.
+    pub provider: Arc<dyn SmsProvider>,
+    /// Counts messages and wrong guesses.
+    pub limits: Arc<Limits>,
+    /// Keys the codes: from [`SmsCodes::mac`].
+    pub mac: HmacSha256,
+    /// The numbers behind the rules.
+    pub settings: SmsCodeSettings,
+    /// Takes over what no caller waits for.
+    pub detached: Detached,
 }
 
 impl SmsCodes {
-    /// Keys the codes from the master key.
-    pub fn new(
-        codes: Arc<dyn EphemeralStore>,
-        users: Arc<dyn UserStore>,
-        image_codes: Arc<ImageCodes>,
-        provider: Arc<dyn SmsProvider>,
-        limits: Arc<Limits>,
-        master: &MasterKey,
-        settings: SmsCodeSettings,
-    ) -> Self {
-        Self { codes, users, image_codes, provider, limits, mac: master.hmac("sms-code"), settings }
-    }
-
-    /// The numbers behind the rules.
-    pub fn settings(&self) -> &SmsCodeSettings {
-        &self.settings
+    /// What codes are keyed with, from the master key.
+    pub fn mac(master: &MasterKey) -> HmacSha256 {
+        master.hmac("sms-code")
     }
 
     /// Reads the code that a user typed or pasted; `None` if it cannot be one.
@@ -170,7 +166,7 @@ impl SmsCodes {
         };
         let this = self.clone();
         let slot = CodeSlot { mobile, purpose };
-        to_the_end(async move { this.deliver(slot, known, message, trusted, origin).await }).await
+        self.detached.to_the_end(async move { this.deliver(slot, known, message, trusted, origin).await }).await
     }
 
     /// Sends a code to a classic front end: picture code → registered already? → limits → message.
@@ -190,7 +186,7 @@ impl SmsCodes {
         let this = self.clone();
         let message = self.limits.message(&mobile, &origin);
         let slot = CodeSlot { mobile, purpose: Purpose::Login };
-        to_the_end(async move { this.deliver(slot, true, message, true, origin).await }).await
+        self.detached.to_the_end(async move { this.deliver(slot, true, message, true, origin).await }).await
     }
 
     /// Checks a code and uses it up.
@@ -310,12 +306,13 @@ impl SmsCodes {
         }
         // Whether a number is known must not show in how long a vendor takes, nor in whether it takes the message.
         let in_silence = slot.purpose == Purpose::ResetPassword;
+        let detached = self.detached.clone();
         let hand_over = async move { self.hand_over(&slot, code, &pending.digest, &message, &origin).await };
         match (known, in_silence) {
             (false, _) => Ok(()),
             (true, false) => hand_over.await,
             (true, true) => {
-                tokio::spawn(traces::carried(hand_over));
+                detached.spawn(hand_over);
                 Ok(())
             }
         }

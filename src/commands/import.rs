@@ -11,7 +11,15 @@ use std::{
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use indicatif::{ProgressBar, ProgressStyle};
 use phonepass::{
-    app, auth::import::Columns, clock::Clock, config::Config, model::user::ImportedUser, store::users::UserStore,
+    app,
+    auth::{
+        event::{self, Event, Subject},
+        import::Columns,
+    },
+    clock::Clock,
+    config::Config,
+    model::user::ImportedUser,
+    store::users::UserStore,
 };
 
 use super::{CommandError, lines::Lines, print, tell};
@@ -113,6 +121,16 @@ impl Import {
         self.already_there += self.batch.len() as u64 - imported;
         self.batch.clear();
         Ok(())
+    }
+}
+
+/// However an import ends, what came of it is on record.
+impl Drop for Import {
+    fn drop(&mut self) {
+        if self.imported > 0 {
+            let count = usize::try_from(self.imported).ok();
+            event::record_by_operator(Event::UsersImported, Subject { count, ..Subject::default() });
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! How does an operator look at a user, and change what the user may do?
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use phonepass::{
     app,
+    auth::event::{self, Event, Subject},
     clock::Clock,
     config::{ChosenUser, Config, UsersCommand},
     model::{
@@ -27,12 +28,14 @@ pub async fn run(command: &UsersCommand, config: &Config) -> Result<(), CommandE
             let users = app::open_database(config).await?;
             let user = confirmed(users.as_ref(), chosen, "sign out everywhere", now).await?;
             let ended = users.end_sessions(user.id, None, now).await?;
+            record(Event::SignedOut, &user, !ended.is_empty(), ended.len());
             report(&user, "is signed out", ended.len())
         }
         UsersCommand::Delete(chosen) => {
             let users = app::open_database(config).await?;
             let user = confirmed(users.as_ref(), chosen, "delete for good", now).await?;
             let ended = users.delete_user(user.id, now).await?;
+            record(Event::AccountDeleted, &user, true, ended.len());
             report(&user, "is deleted", ended.len())
         }
         UsersCommand::List { created_after, format } => list::run(*created_after, *format, config).await,
@@ -67,6 +70,8 @@ async fn set_status(
     let question = if status == UserStatus::Active { "enable" } else { "disable" };
     let user = confirmed(users.as_ref(), chosen, question, now).await?;
     let ended = users.set_status(user.id, status, now).await?;
+    let event = if status == UserStatus::Active { Event::UserEnabled } else { Event::UserDisabled };
+    record(event, &user, user.status != status || !ended.is_empty(), ended.len());
     let already = if user.status == status { " already" } else { "" };
     report(&user, &format!("is {}{already}", status.as_str()), ended.len())
 }
@@ -95,10 +100,22 @@ async fn confirmed(
     let mut answer = String::new();
     // Text that is not UTF-8 is no yes either.
     let read = io::stdin().lock().take(100).read_line(&mut answer).is_ok();
+    if !io::stdin().is_terminal() {
+        // A terminal shows the end of the line that was typed; without one, what follows begins a line all the same.
+        tell("\n");
+    }
     if read && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
         Ok(user)
     } else {
         Err(CommandError::Refused("Nothing was changed.".to_owned()))
+    }
+}
+
+/// Puts on record what was done to a user; what changed nothing was nothing.
+fn record(event: Event, user: &User, changed: bool, ended: usize) {
+    if changed {
+        let (user_id, mobile) = (Some(user.id), Some(&user.mobile));
+        event::record_by_operator(event, Subject { user_id, mobile, count: Some(ended), ..Subject::default() });
     }
 }
 

@@ -4,7 +4,7 @@ use std::{ffi::OsString, fmt};
 
 use clap::{CommandFactory, FromArgMatches, parser::ValueSource};
 
-use super::{Cli, values::shown};
+use super::{Cli, Command, values::shown};
 
 /// Everything that is wrong with the settings, a line each.
 #[derive(Debug)]
@@ -61,10 +61,12 @@ impl Cli {
             Self::from(without_environment(Self::command()), accepted)?
         };
         let names: Vec<_> = refused.iter().map(|(name, _)| name.clone()).collect();
-        let contradictions = cli.config.contradictions(serves).into_iter();
+        // The document is printed where secrets of vendors have no business, such as a build.
+        let prints = matches!(cli.command, Some(Command::Openapi { .. }));
+        let contradictions = if prints { Vec::new() } else { cli.config.contradictions(serves) };
         let told_already = |settings: &[&str]| settings.iter().any(|setting| names.iter().any(|name| name == setting));
         refused.extend(
-            contradictions.filter(|(settings, _)| !told_already(settings)).map(|(_, told)| (String::new(), told)),
+            contradictions.into_iter().filter(|(settings, _)| !told_already(settings)).map(|(_, told)| (String::new(), told)),
         );
         if refused.is_empty() {
             return Ok(cli);

@@ -1,5 +1,6 @@
 //! The values of the domain, each with the invariant that it keeps.
 
+pub mod limit;
 pub mod mobile;
 pub mod origin;
 pub mod purpose;

@@ -3,11 +3,11 @@
 mod json_lines;
 mod lines;
 pub mod metrics;
+pub mod signals;
 pub mod traces;
 
 use std::io::IsTerminal;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -56,17 +56,4 @@ fn filter(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     }
-}
-
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the process may not listen for signals.
-pub async fn stop_signal() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }

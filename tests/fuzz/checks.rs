@@ -130,7 +130,7 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let users = runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 1)).unwrap();
     let revocations = Arc::new(Revocations::new(users, clock.clone(), ttl));
     revocations.add(REVOKED_SESSION);
-    let keys = Arc::new(Keys::load(Algorithm::Hs256, "no-such-folder".as_ref(), &master).unwrap());
+    let keys = Arc::new(Keys::load(Algorithm::Hs256, "no-such-folder".as_ref(), &master, clock.clone()).unwrap());
     let kid = keys.current().signing().kid.clone();
     let secret = master.derive("jwt-hs256");
     Issuer {

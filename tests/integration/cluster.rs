@@ -84,3 +84,16 @@ async fn in_a_cluster_a_message_that_was_not_sent_leaves_nothing_behind() {
     }
     app.sign_in_with(MOBILE, "000000").await.expect_error(400, "sms_code_expired");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_a_code_is_kept_even_if_nothing_of_its_number_is_counted() {
+    let cluster = Server::redis_cluster().await;
+    for per_ip in ["--sms-per-ip-per-hour=0", "--sms-per-ip-per-hour=100"] {
+        let off = ["--sms-resend-seconds=0", "--sms-per-mobile-per-day=0", "--verify-per-mobile-per-hour=0"];
+        let app = start(&cluster, &[&off[..], &["--image-code=never", per_ip]].concat()).await;
+        let code = app.code(MOBILE).await;
+        app.sign_in_with(MOBILE, other_than(&code)).await.expect_error(400, "sms_code_invalid");
+        app.sign_in_with(MOBILE, &code).await.expect(201);
+        app.post("/app/v1_0/sms/codes", json!({ "mobile": OTHER, "purpose": "reset_password" })).await.expect(200);
+    }
+}

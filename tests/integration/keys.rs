@@ -1,6 +1,11 @@
 //! Which keys sign and verify, where do they come from, and what happens when they change?
 
-use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::Path,
+    time::Duration,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
@@ -20,14 +25,14 @@ use crate::support::{
 const ISSUER: &str = "--jwt-issuer=https://id.example.com";
 
 /// How long an instance may take to notice a change in its folder of keys.
-const RELOAD: Duration = Duration::from_secs(5);
+pub const RELOAD: Duration = Duration::from_secs(5);
 
-async fn jwks(app: &TestApp) -> Vec<Value> {
+pub async fn jwks(app: &TestApp) -> Vec<Value> {
     app.get("/.well-known/jwks.json").await.expect(200)["keys"].as_array().unwrap().clone()
 }
 
 /// The `kid` of every published key, sorted.
-async fn kids(app: &TestApp) -> Vec<String> {
+pub async fn kids(app: &TestApp) -> Vec<String> {
     let mut kids: Vec<_> = jwks(app).await.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect();
     kids.sort();
     kids
@@ -37,14 +42,25 @@ fn header(token: &str) -> Value {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap()
 }
 
-fn kid(token: &str) -> String {
+pub fn kid(token: &str) -> String {
     header(token)["kid"].as_str().unwrap().to_owned()
 }
 
-/// Makes a key as the command does, some seconds from now; returns its `kid`.
+/// Makes a key as the command does, some seconds from now, whose file is an hour old; returns its `kid`.
 fn generate(algorithm: Algorithm, folder: &Path, seconds: i64) -> String {
-    let time = Clock::system().now() + chrono::Duration::seconds(seconds);
-    let path = keys::generate(algorithm, folder, time).unwrap();
+    generate_aged(algorithm, folder, seconds, 3600)
+}
+
+/// The same, with a file of this age in seconds; below 0 it is from the future.
+pub fn generate_aged(algorithm: Algorithm, folder: &Path, seconds: i64, age: i64) -> String {
+    let now = Clock::system().now();
+    let aside = tempfile::tempdir().unwrap();
+    let path = keys::generate(algorithm, aside.path(), now + chrono::Duration::seconds(seconds)).unwrap();
+    let modified = now - chrono::Duration::seconds(age);
+    File::options().write(true).open(&path).unwrap().set_modified(modified.into()).unwrap();
+    // In one step, so that a service that looks meanwhile sees no other time.
+    fs::create_dir_all(folder).unwrap();
+    fs::rename(&path, folder.join(path.file_name().unwrap())).unwrap();
     path.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 

@@ -1,13 +1,9 @@
 //! Does the document say what the code does, and all that a stranger needs?
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashSet};
 
 use phonepass::{
     api::{self, Language},
-    app,
     config::Cli,
 };
 use reqwest::Method;
@@ -23,8 +19,8 @@ fn committed() -> Value {
     serde_json::from_str(COMMITTED).unwrap()
 }
 
-async fn documents() -> Arc<api::Documents> {
-    app::documents(&Cli::from_flags(["phonepass"]).unwrap().config).await.unwrap()
+fn documents() -> api::Documents {
+    api::documents(&Cli::from_flags(["phonepass"]).unwrap().config)
 }
 
 fn operations(document: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
@@ -88,7 +84,7 @@ fn expect_fits(document: &Value, schema: &Value, value: &Value, place: &str) {
 
 #[tokio::test]
 async fn the_committed_document_is_the_one_that_the_code_makes() {
-    let document = api::print(documents().await.in_language(Language::En));
+    let document = api::print(documents().in_language(Language::En));
     assert!(document == COMMITTED, "run: cargo run -- openapi > openapi/phonepass.json");
 }
 
@@ -262,7 +258,7 @@ fn a_classic_picture_may_be_refused_in_json_and_one_of_the_app_family_never_is()
 
 #[tokio::test]
 async fn every_text_is_there_in_chinese_and_no_translation_is_left_over() {
-    let documents = documents().await;
+    let documents = documents();
     let is_chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
     let mut untold = BTreeSet::new();
     each_member(documents.in_language(Language::Zh), false, &mut |name, member, in_example| {
@@ -304,7 +300,7 @@ async fn the_chinese_document_differs_in_nothing_but_texts() {
             value => value.clone(),
         }
     }
-    let documents = documents().await;
+    let documents = documents();
     assert_eq!(without_texts(documents.in_language(Language::Zh)), without_texts(documents.in_language(Language::En)));
 }
 

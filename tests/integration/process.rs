@@ -332,7 +332,7 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
 
 #[tokio::test]
 async fn sigterm_lets_requests_finish_and_balancers_notice() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let folder = tempfile::tempdir().unwrap();
         let process = Process::serve(folder.path(), &[("SHUTDOWN_DELAY", "2")], &[]).await;
         let address = process.url.strip_prefix("http://").unwrap().to_owned();

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use phonepass::{
     clock::Clock,
     model::{
+        limit::LimitName,
         mobile::Mobile,
         origin::{Origin, Presence},
         purpose::Purpose,
@@ -61,7 +62,7 @@ fn pending(digest: &str) -> PendingCode {
 }
 
 /// A counter of this test's mobile.
-fn counter(name: &'static str, limit: Option<u32>, suspicion: Option<u32>) -> Counter {
+fn counter(name: LimitName, limit: Option<u32>, suspicion: Option<u32>) -> Counter {
     Counter { name, subject: MOBILE.to_owned(), part: None, member: None, window: GAP, limit, suspicion }
 }
 
@@ -71,12 +72,12 @@ fn tally(at: DateTime<Utc>, counters: &[Counter]) -> Tally {
 
 /// A message that nothing limits.
 fn unlimited(at: DateTime<Utc>) -> Tally {
-    tally(at, &[counter("messages", None, Some(100))])
+    tally(at, &[counter(LimitName::SmsPerMobile, None, Some(100))])
 }
 
 /// A message of which there is one a minute.
 fn rare(at: DateTime<Utc>) -> Tally {
-    tally(at, &[counter("messages", Some(1), None)])
+    tally(at, &[counter(LimitName::SmsPerMobile, Some(1), None)])
 }
 
 async fn issue(codes: &dyn EphemeralStore, at: DateTime<Utc>, digest: &str) {
@@ -89,11 +90,11 @@ async fn redeem(codes: &dyn EphemeralStore, at: DateTime<Utc>, digest: &str, bud
     let guess = tally(
         at,
         &[
-            Counter { part: Some("192.0.2.1".to_owned()), ..counter("wrong", Some(budget), None) },
-            counter("wrong", Some(5 * budget), None),
+            Counter { part: Some("192.0.2.1".to_owned()), ..counter(LimitName::WrongCodes, Some(budget), None) },
+            counter(LimitName::WrongCodes, Some(5 * budget), None),
         ],
     );
-    let unredeemed = counter("unredeemed", None, Some(3));
+    let unredeemed = counter(LimitName::SmsUnredeemed, None, Some(3));
     let attempt = Attempt {
         slot: &slot(),
         digest,
@@ -209,7 +210,7 @@ on_every_backend! {
         codes.withdraw_code(&slot, "another").await.unwrap();
         codes.uncount(&rare(now)).await.unwrap();
         let later = now + chrono::Duration::seconds(1);
-        let refused = Admission::Refused { name: "messages", retry_after: Duration::from_secs(59) };
+        let refused = Admission::Refused { name: LimitName::SmsPerMobile, retry_after: Duration::from_secs(59) };
         assert_eq!(codes.survey(&rare(later)).await.unwrap(), refused);
         codes.withdraw_code(&slot, "first").await.unwrap();
         codes.uncount(&message).await.unwrap();
@@ -237,7 +238,7 @@ on_every_backend! {
         let clock = Clock::movable();
         let codes = ephemeral_store(&stores, &clock).await;
         let now = clock.now();
-        let three = [counter("three", Some(3), None)];
+        let three = [counter(LimitName::SmsPerMobile, Some(3), None)];
         let mut admitted = Vec::new();
         for second in 0..200_i64 {
             match codes.count(&tally(now + chrono::Duration::seconds(second), &three)).await.unwrap() {
@@ -260,7 +261,7 @@ on_every_backend! {
         let clock = Clock::movable();
         let codes = ephemeral_store(&stores, &clock).await;
         let now = clock.now();
-        let tallies: Vec<_> = (0..100).map(|_| tally(now, &[counter("ten", Some(10), None)])).collect();
+        let tallies: Vec<_> = (0..100).map(|_| tally(now, &[counter(LimitName::SmsPerMobile, Some(10), None)])).collect();
         let outcomes = join_all(tallies.iter().map(|tally| codes.count(tally))).await;
         let admitted = outcomes.into_iter().filter(|outcome| *outcome.as_ref().unwrap() == Admission::Admitted).count();
         assert_eq!(admitted, 10);
@@ -273,13 +274,13 @@ on_every_backend! {
         let clock = Clock::movable();
         let codes = ephemeral_store(&stores, &clock).await;
         let now = clock.now();
-        let short = Counter { window: Duration::from_secs(10), ..counter("short", Some(1), None) };
-        let both = [short.clone(), counter("long", Some(1), None), counter("free", Some(2), None)];
+        let short = Counter { window: Duration::from_secs(10), ..counter(LimitName::SmsGap, Some(1), None) };
+        let both = [short.clone(), counter(LimitName::SmsPerMobile, Some(1), None), counter(LimitName::SmsPerIp, Some(2), None)];
         assert_eq!(codes.count(&tally(now, &both)).await.unwrap(), Admission::Admitted);
         let refused = codes.count(&tally(now, &both)).await.unwrap();
-        assert_eq!(refused, Admission::Refused { name: "long", retry_after: GAP });
+        assert_eq!(refused, Admission::Refused { name: LimitName::SmsPerMobile, retry_after: GAP });
         // What was refused counted nowhere.
-        assert_eq!(codes.count(&tally(now, &[counter("free", Some(2), None)])).await.unwrap(), Admission::Admitted);
+        assert_eq!(codes.count(&tally(now, &[counter(LimitName::SmsPerIp, Some(2), None)])).await.unwrap(), Admission::Admitted);
         // Another subject is counted by itself.
         let other = both.map(|counter| Counter { subject: "13900139000".to_owned(), ..counter });
         let other = tally(now, &other);
@@ -296,7 +297,7 @@ on_every_backend! {
         let codes = ephemeral_store(&stores, &clock).await;
         let now = clock.now();
         let message = |member: &str| {
-            tally(now, &[Counter { member: Some(member.to_owned()), ..counter("members", None, Some(2)) }])
+            tally(now, &[Counter { member: Some(member.to_owned()), ..counter(LimitName::SmsMobilesPerIp, None, Some(2)) }])
         };
         let (slot, code) = (slot(), pending("right"));
         for member in ["a", "b", "a", "b"] {
@@ -331,7 +332,7 @@ on_every_backend! {
         }
         for digest in ["wrong", "right"] {
             let refused = redeem(&*codes, now, digest, 3).await;
-            assert!(matches!(refused, Redemption::Refused { name: "wrong", retry_after: GAP }), "{refused:?}");
+            assert!(matches!(refused, Redemption::Refused { name: LimitName::WrongCodes, retry_after: GAP }), "{refused:?}");
         }
         accepted(redeem(&*codes, now + chrono::Duration::seconds(60), "right", 3).await);
     }
@@ -346,7 +347,7 @@ on_every_backend! {
         issue(&*codes, now, "right").await;
         let present = async |key: &str, value: &str| {
             let replay = Replay { key: key.to_owned(), value: value.to_owned(), ttl: GAP };
-            let (slot, guess, unredeemed) = (slot(), unlimited(now), counter("unredeemed", None, Some(3)));
+            let (slot, guess, unredeemed) = (slot(), unlimited(now), counter(LimitName::SmsUnredeemed, None, Some(3)));
             let attempt = Attempt {
                 slot: &slot,
                 digest: "right",

@@ -1,7 +1,12 @@
 //! What does the OpenAPI document say beyond what the code alone can tell, and how is it said in Chinese?
 
-use std::sync::OnceLock;
+use std::{collections::HashMap, marker::PhantomData, sync::OnceLock};
 
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaApi, Registry},
+};
 use serde_json::{Map, Value, json};
 
 use super::{context::Family, error_code::ErrorCode, language::Language};
@@ -19,6 +24,27 @@ const TOO_LARGE: ErrorCode = ErrorCode::BodyTooLarge;
 /// The preface of the document.
 fn preface(language: Language) -> &'static str {
     language.choose(include_str!("preface.zh.md"), include_str!("preface.en.md"))
+}
+
+/// What the types of an API say about it, without a value of them.
+pub struct TypesOf<T>(PhantomData<T>);
+
+impl<T> Default for TypesOf<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T: OpenApi> OpenApi for TypesOf<T> {
+    fn meta() -> Vec<MetaApi> {
+        T::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
 /// The document in both languages, each made when it is first asked for.

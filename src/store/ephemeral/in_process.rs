@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
-use crate::{clock::Clock, store::StoreError};
+use crate::{clock::Clock, model::limit::LimitName, store::StoreError};
 
 const STORE: &str = "in-process";
 
@@ -30,7 +30,7 @@ struct State {
     codes: Expiring<CodeSlot, StoredCode>,
     replays: Expiring<(CodeSlot, String), String>,
     /// By the name of the counter, so that none can crowd out the others.
-    counts: HashMap<&'static str, Expiring<CounterKey, Vec<Counted>>>,
+    counts: HashMap<LimitName, Expiring<CounterKey, Vec<Counted>>>,
 }
 
 /// Subject and part of a counter.

@@ -13,7 +13,7 @@ pub use redis::RedisUrl;
 use super::StoreError;
 use crate::{
     clock::Clock,
-    model::{mobile::Mobile, origin::Presence, purpose::Purpose},
+    model::{limit::LimitName, mobile::Mobile, origin::Presence, purpose::Purpose},
 };
 
 /// Which one-time code: there is at most one for a mobile and a purpose.
@@ -41,7 +41,7 @@ pub struct PendingCode {
 #[derive(Clone, Debug)]
 pub struct Counter {
     /// What is counted.
-    pub name: &'static str,
+    pub name: LimitName,
     /// For whom: a mobile, a network, everybody.
     pub subject: String,
     /// Which part of it is counted by itself, if not all.
@@ -77,7 +77,7 @@ pub enum Admission {
     /// Over a limit. Of several, the one that lasts longest.
     Refused {
         /// Which one's.
-        name: &'static str,
+        name: LimitName,
         /// When the limit will admit it.
         retry_after: Duration,
     },
@@ -131,7 +131,7 @@ pub enum Redemption {
     /// Not looked at: there were too many wrong guesses.
     Refused {
         /// Which counter's limit.
-        name: &'static str,
+        name: LimitName,
         /// When the next guess will be looked at.
         retry_after: Duration,
     },

@@ -113,6 +113,9 @@ pub trait UserStore: Accounts + Sessions + Administration {
 
     /// How busy are the connections?
     fn pools(&self) -> Vec<PoolUse>;
+
+    /// Closes every connection once its work is done; later calls fail.
+    async fn close(&self);
 }
 
 /// What a user owns.

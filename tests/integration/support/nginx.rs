@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use phonepass::server;
+use phonepass::server::{self, Connections};
 use poem::{Body, Endpoint, EndpointExt, Request, Response, Result};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -51,7 +51,7 @@ pub struct Proxied {
     pub url: String,
     client: reqwest::Client,
     reached: Arc<AtomicUsize>,
-    application: JoinHandle<()>,
+    application: JoinHandle<Connections>,
     _nginx: Nginx,
 }
 

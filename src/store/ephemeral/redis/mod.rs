@@ -91,7 +91,7 @@ impl Redis {
     fn counter_key(&self, counter: &Counter) -> Key {
         let [open, close] = self.tag();
         let (colon, part) = counter.part.as_ref().map_or(("", ""), |part| (":", part));
-        self.key(&["limit:", counter.name, ":", open, &counter.subject, close, colon, part])
+        self.key(&["limit:", counter.name.as_str(), ":", open, &counter.subject, close, colon, part])
     }
 
     fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> Key {
@@ -112,13 +112,16 @@ impl Redis {
         if self.clustered { ["{", "}"] } else { ["", ""] }
     }
 
-    /// The counters that one script can reach together: all of them, but in a cluster only those of one subject.
-    fn groups<'a>(&self, tally: &'a Tally) -> Vec<Vec<&'a Counter>> {
-        let mut groups = BTreeMap::<&str, Vec<_>>::new();
+    /// The counters that one script can reach together: all of them, but in a cluster only those of one subject. The
+    /// group of a slot comes last; it is there, to take the code along, even if nothing counts on it.
+    fn groups<'a>(&self, tally: &'a Tally, slot: Option<&CodeSlot>) -> Vec<Vec<&'a Counter>> {
+        let of = |subject: &str| if self.clustered { subject.to_owned() } else { String::new() };
+        let mut groups = BTreeMap::<String, Vec<_>>::new();
         for counter in &tally.counters {
-            groups.entry(if self.clustered { &counter.subject } else { "" }).or_default().push(counter);
+            groups.entry(of(&counter.subject)).or_default().push(counter);
         }
-        groups.into_values().collect()
+        let last = slot.map(|slot| groups.remove(&of(slot.mobile.as_str())).unwrap_or_default());
+        groups.into_values().chain(last).collect()
     }
 
     /// Counts a tally, group by group; the group of the slot comes last and takes the code along. A group that
@@ -129,10 +132,7 @@ impl Redis {
         code: Option<(&CodeSlot, Option<&PendingCode>)>,
         trusted: bool,
     ) -> Result<Admission, StoreError> {
-        let mut groups = self.groups(tally);
-        if let Some((slot, _)) = code {
-            groups.sort_by_key(|group| group[0].subject == slot.mobile.as_str());
-        }
+        let groups = self.groups(tally, code.map(|(slot, _)| slot));
         let mut counted = Vec::new();
         let mut admission = Admission::Admitted;
         for (place, group) in groups.iter().enumerate() {
@@ -144,7 +144,7 @@ impl Redis {
                 keys.push(self.code_key(slot));
                 args.extend(code_args(code));
             }
-            match admission_by(group, self.run(&scripts::COUNT, keys, args).await?) {
+            match admission_by(group, self.run(&scripts::COUNT, keys, args).await?)? {
                 Admission::Admitted => {}
                 Admission::Suspicious if trusted => admission = Admission::Suspicious,
                 obstacle => {
@@ -216,10 +216,10 @@ impl EphemeralStore for Redis {
 
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
         let mut admission = Admission::Admitted;
-        for group in self.groups(tally) {
+        for group in self.groups(tally, None) {
             let mut args = vec![millis_of(tally.at).into()];
             args.extend(counter_args(tally, &group));
-            match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?) {
+            match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?)? {
                 Admission::Admitted => {}
                 Admission::Suspicious => admission = Admission::Suspicious,
                 refused @ Admission::Refused { .. } => return Ok(refused),
@@ -233,7 +233,7 @@ impl EphemeralStore for Redis {
     }
 
     async fn uncount(&self, tally: &Tally) -> Result<(), StoreError> {
-        for group in self.groups(tally) {
+        for group in self.groups(tally, None) {
             self.uncount_group(tally, &group).await?;
         }
         Ok(())
@@ -241,6 +241,9 @@ impl EphemeralStore for Redis {
 
     async fn clear(&self, tally: &Tally) -> Result<(), StoreError> {
         let counters: Vec<_> = tally.counters.iter().collect();
+        if counters.is_empty() {
+            return Ok(());
+        }
         self.run(&scripts::CLEAR, self.counter_keys(&counters), Vec::new()).await
     }
 
@@ -302,15 +305,16 @@ async fn run<R: FromValue>(link: &Link, script: &Script, keys: Vec<Key>, args: V
 }
 
 /// What the survey in a script found.
-fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, i64)) -> Admission {
-    match (refusing, suspicious) {
+fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, i64)) -> Result<Admission, StoreError> {
+    Ok(match (refusing, suspicious) {
         (-1, 0) => Admission::Admitted,
         (-1, _) => Admission::Suspicious,
         _ => {
             let counter = usize::try_from(refusing).ok().and_then(|index| counters.get(index));
-            Admission::Refused { name: counter.map_or("", |counter| counter.name), retry_after: duration(wait) }
+            let counter = counter.ok_or_else(|| StoreError::new(STORE, "a counter that was not asked for refused"))?;
+            Admission::Refused { name: counter.name, retry_after: duration(wait) }
         }
-    }
+    })
 }
 
 /// Counters as the scripts take them: member, milliseconds of the window, limit, suspicion.

@@ -9,7 +9,7 @@ use fred::types::{Key, Value};
 
 use super::{super::Redemption, STORE, TIMEOUT, duration, link::Link, run, scripts};
 use crate::{
-    model::origin::Presence,
+    model::{limit::LimitName, origin::Presence},
     store::{
         StoreError,
         coalesce::{Batch, Call, Failure},
@@ -25,7 +25,7 @@ pub struct Presented {
     /// What the code is kept as; nothing for a fixed one, which is not used up.
     pub digest: Option<String>,
     /// The names of the counters of guesses.
-    pub names: Vec<&'static str>,
+    pub names: Vec<LimitName>,
     pub presence: Presence,
 }
 
@@ -85,8 +85,9 @@ impl Presented {
             0 => Redemption::Wrong { tries_left: self.digest.as_ref().map(|_| tries) },
             -1 => Redemption::Missing,
             -2 => {
-                let name = usize::try_from(number).ok().and_then(|index| self.names.get(index)).copied();
-                Redemption::Refused { name: name.unwrap_or_default(), retry_after: duration(rest) }
+                let name = usize::try_from(number).ok().and_then(|index| self.names.get(index));
+                let name = *name.ok_or_else(|| StoreError::new(STORE, "a counter that was not asked for refused"))?;
+                Redemption::Refused { name, retry_after: duration(rest) }
             }
             _ => return Err(StoreError::new(STORE, text)),
         })

@@ -15,12 +15,12 @@ use super::{
     redemptions::{Presented, Redemptions},
     scripts,
 };
-use crate::{model::origin::Presence, store::StoreError};
+use crate::{model::{limit::LimitName, origin::Presence}, store::StoreError};
 
 /// How long the keys live if nothing deletes them.
 const TTL: Duration = Duration::from_secs(10);
 
-/// What keys call it, where others have a purpose or a limit.
+/// What keys call it, where others have a purpose.
 const NAME: &str = "readiness";
 
 const DIGEST: &str = "right";
@@ -57,7 +57,7 @@ impl Redis {
         self.take_image_code(&picture).await?;
 
         let counter = |part: Option<&str>| Counter {
-            name: NAME,
+            name: LimitName::Requests,
             subject: subject.to_owned(),
             part: part.map(str::to_owned),
             member: None,

@@ -55,6 +55,15 @@ impl Connections {
         Ok(Turn { session, connections: self, _permit: permit })
     }
 
+    /// Ends all of them once their batches are done.
+    pub async fn close(&self) {
+        let _turns = self.turns.acquire_many(self.pool.size()).await;
+        self.turns.close();
+        // To their pool, which waits for them.
+        self.locked().clear();
+        self.pool.close().await;
+    }
+
     /// How busy they are. Those that rest here are in use as far as their pool knows.
     pub fn pool_use(&self, name: &'static str) -> PoolUse {
         let known = self.pool.usage(name);

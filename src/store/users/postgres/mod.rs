@@ -139,6 +139,10 @@ impl UserStore for Postgres {
     fn pools(&self) -> Vec<PoolUse> {
         vec![self.pool.usage("statements"), self.batches.pool_use("batches")]
     }
+
+    async fn close(&self) {
+        tokio::join!(self.batches.close(), self.pool.close());
+    }
 }
 
 /// See [`super::Sessions::end_session`].

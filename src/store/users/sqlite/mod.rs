@@ -104,6 +104,12 @@ impl UserStore for Sqlite {
     fn pools(&self) -> Vec<PoolUse> {
         vec![self.writer.usage("writer"), pool_use("readers", &self.readers)]
     }
+
+    async fn close(&self) {
+        // The writer last: the last connection to go puts the write-ahead log into the file.
+        self.readers.close().await;
+        self.writer.close().await;
+    }
 }
 
 impl Sqlite {

@@ -30,6 +30,11 @@ impl Writer {
     pub fn usage(&self, name: &'static str) -> PoolUse {
         pool_use(name, &self.0)
     }
+
+    /// Closes the connection once its work is done; later writes fail.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
 }
 
 /// Connections that are closed, and replaced, when their transaction did not end as the driver knows it.

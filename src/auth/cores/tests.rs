@@ -1,0 +1,102 @@
+//! Is work done in its turn, and refused when that does not come in time? On one thread, with work that waits to be let
+//! go, and with a clock that only the tests move.
+
+use std::sync::{
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
+
+use super::*;
+
+/// Work that has begun and keeps the only thread until it is dropped.
+struct Blocker {
+    _let_go: mpsc::Sender<()>,
+}
+
+impl Blocker {
+    /// Returns once it has the thread; from then on the clock stands still, and jumps to whatever is waited for.
+    async fn on(cores: &Arc<Cores>) -> (Self, tokio::task::JoinHandle<Result<&'static str, Error>>) {
+        let (let_go, wait) = mpsc::channel();
+        let (begin, begun) = oneshot::channel();
+        let cores = cores.clone();
+        let work = move || {
+            begin.send(()).unwrap();
+            let _: Result<(), _> = wait.recv();
+            "blocker"
+        };
+        let blocked = tokio::spawn(async move { cores.run(work).await });
+        begun.await.unwrap();
+        // Its caller has to learn of it before the clock jumps.
+        tokio::task::yield_now().await;
+        tokio::time::pause();
+        (Self { _let_go: let_go }, blocked)
+    }
+}
+
+fn one_thread() -> Arc<Cores> {
+    Arc::new(Cores::new("test", 1))
+}
+
+#[tokio::test]
+async fn work_whose_turn_does_not_come_in_time_is_refused_and_never_done() {
+    let cores = one_thread();
+    let (blocker, blocked) = Blocker::on(&cores).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let before = Instant::now();
+    let late = done.clone();
+    let refused = cores.run(move || late.store(true, Ordering::SeqCst)).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    assert_eq!((Instant::now() - before).as_secs(), MAX_WAIT.as_secs());
+
+    tokio::time::resume();
+    drop(blocker);
+    assert_eq!(blocked.await.unwrap().unwrap(), "blocker");
+    // The thread skips what was refused.
+    assert_eq!(cores.run(|| "next").await.unwrap(), "next");
+    assert!(!done.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn work_that_has_begun_may_take_long() {
+    let cores = one_thread();
+    let (blocker, blocked) = Blocker::on(&cores).await;
+    tokio::time::advance(100 * MAX_WAIT).await;
+    drop(blocker);
+    assert_eq!(blocked.await.unwrap().unwrap(), "blocker");
+}
+
+#[tokio::test]
+async fn work_whose_caller_has_gone_away_is_not_done() {
+    let cores = one_thread();
+    let (blocker, blocked) = Blocker::on(&cores).await;
+    tokio::time::resume();
+    let done = Arc::new(AtomicBool::new(false));
+    let late = done.clone();
+    let mut gone = Box::pin(cores.run(move || late.store(true, Ordering::SeqCst)));
+    assert!(futures_util::poll!(&mut gone).is_pending());
+    drop(gone);
+    drop(blocker);
+    blocked.await.unwrap().unwrap();
+    cores.run(|| ()).await.unwrap();
+    assert!(!done.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn more_than_memory_should_hold_is_refused_at_once() {
+    let cores = one_thread();
+    let (blocker, _blocked) = Blocker::on(&cores).await;
+    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(|| ()).map(drop)).collect();
+    assert!(waiting.iter().all(Result::is_ok));
+    let before = Instant::now();
+    assert!(matches!(cores.run(|| ()).await, Err(Error::Overloaded)));
+    assert_eq!(Instant::now(), before);
+    drop(blocker);
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_work_and_not_the_thread() {
+    let cores = one_thread();
+    let outcome = cores.run(|| panic!("as wanted")).await;
+    assert!(matches!(outcome, Err::<(), _>(Error::Internal(_))));
+    assert_eq!(cores.run(|| 1).await.unwrap(), 1);
+}

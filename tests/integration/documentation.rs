@@ -1,0 +1,100 @@
+//! The tables of docs/operations.md and the comments of .env.example, compared with the code.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use clap::{Arg, CommandFactory};
+use phonepass::{auth::event::Event, config::Cli, model::limit::LimitName};
+use regex::Regex;
+
+fn repository(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// A section of docs/operations.md.
+fn section(name: &str) -> String {
+    let text = repository("docs/operations.md");
+    let (_, section) = text.split_once(&format!("\n## {name}\n")).unwrap();
+    section.split_once("\n## ").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_limits_in_the_documentation_are_those_of_the_code() {
+    let section = section("Limits");
+    let row = Regex::new(r"(?m)^\| `(\w+)` \| [^|]+ \| `limit:(\w+):").unwrap();
+    let documented: Vec<_> = row.captures_iter(&section).map(|row| [row[1].to_owned(), row[2].to_owned()]).collect();
+    let in_code = LimitName::ALL.iter().map(|name| [name.as_str(); 2].map(str::to_owned));
+    assert_eq!(documented, in_code.collect::<Vec<_>>(), "docs/operations.md (left), src/model/limit.rs (right)");
+}
+
+#[test]
+fn the_security_events_in_the_documentation_are_those_of_the_code() {
+    let section = section("Security events");
+    let row = Regex::new(r"(?m)^\| `(\w+)` \| ").unwrap();
+    let mut documented: Vec<_> = row.captures_iter(&section).map(|row| row[1].to_owned()).collect();
+    let mut in_code: Vec<_> = Event::ALL.iter().map(|event| event.as_str().to_owned()).collect();
+    documented.retain(|name| name != "event");
+    documented.sort();
+    in_code.sort();
+    assert_eq!(documented, in_code, "docs/operations.md (left), src/auth/event.rs (right)");
+}
+
+/// What .env.example says about each variable, on one line.
+fn comments() -> BTreeMap<String, String> {
+    let example = repository(".env.example");
+    let setting = Regex::new(r"(?m)^((?:# .*\n)+?)# ([A-Z_]+)=").unwrap();
+    let comments = setting.captures_iter(&example).map(|found| {
+        let lines: Vec<_> = found[1].lines().map(|line| line.trim_start_matches("# ")).collect();
+        (found[2].to_owned(), lines.join(" "))
+    });
+    comments.collect()
+}
+
+/// Every setting with what .env.example says about it.
+fn settings() -> Vec<(Arg, String, String)> {
+    let (command, comments) = (Cli::command(), comments());
+    let settings = command.get_arguments().filter_map(|arg| {
+        let name = arg.get_env()?.to_str().unwrap().to_owned();
+        let comment = comments.get(&name).unwrap_or_else(|| panic!("{name} has no comment")).clone();
+        Some((arg.clone(), name, comment))
+    });
+    settings.collect()
+}
+
+#[test]
+fn the_bounds_of_a_number_in_the_example_of_an_env_file_are_those_of_the_code() {
+    let bounds = Regex::new(r"\b(\d+) to (\d+)\b").unwrap();
+    let mut numbers = 0;
+    for (arg, name, comment) in settings() {
+        let default = arg.get_default_values().first().and_then(|value| value.to_str());
+        let stated = bounds.captures(&comment);
+        if default.is_none_or(|default| default.parse::<u64>().is_err()) {
+            assert!(stated.is_none(), "{name}: bounds of what is no number? {comment}");
+            continue;
+        }
+        let stated = stated.unwrap_or_else(|| panic!("{name}: no bounds in {comment}"));
+        let [least, most] = [1, 2].map(|group| stated[group].parse::<i64>().unwrap());
+        let flag = arg.get_long().unwrap();
+        for (value, accepted) in [(least - 1, false), (least, true), (most, true), (most + 1, false)] {
+            let loaded = Cli::from_flags(["phonepass".to_owned(), format!("--{flag}={value}")]);
+            assert_eq!(loaded.is_ok(), accepted, "{name}={value}, but the example says {comment}");
+        }
+        numbers += 1;
+    }
+    assert!(numbers > 10, "{numbers}");
+}
+
+#[test]
+fn the_names_and_unset_defaults_in_the_example_of_an_env_file_are_those_of_the_code() {
+    let unset = Regex::new(r"\[default: ([^\];]+)").unwrap();
+    for (arg, name, comment) in settings() {
+        for value in arg.get_possible_values() {
+            let word = Regex::new(&format!(r"\b{}\b", value.get_name())).unwrap();
+            let default = arg.get_default_values().iter().any(|default| default == value.get_name());
+            assert!(default || word.is_match(&comment), "{name}: no {} in {comment}", value.get_name());
+        }
+        let help = arg.get_help().unwrap().to_string();
+        let [in_code, in_example] =
+            [&help, &comment].map(|text| unset.captures(text).map(|found| found[1].trim().to_owned()));
+        assert_eq!(in_code, in_example, "{name}: src/config.rs (left), .env.example (right)");
+    }
+}
