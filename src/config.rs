@@ -227,7 +227,8 @@ pub struct Config {
     #[arg(long, env, value_name = "NAMES", default_value = "console", value_parser = parse_sms_providers)]
     pub sms_provider: std::vec::Vec<SmsProviderName>,
 
-    /// Serve with console in SMS_PROVIDER although HTTP_ADDR is open to other machines, as in a container: for development
+    /// Serve with console in SMS_PROVIDER although HTTP_ADDR is open to other machines, as in a container: for
+    /// development
     #[arg(
         long,
         env,

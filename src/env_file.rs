@@ -81,8 +81,8 @@ enum Place {
 }
 
 impl Place {
-    /// Where the next character stands, and how dotenvy takes this one. To dotenvy all quotes are double ones: in single
-    /// ones it minds backslashes where it looks for the end of a line, and nowhere else.
+    /// Where the next character stands, and how dotenvy takes this one. To dotenvy all quotes are double ones: in
+    /// single ones it minds backslashes where it looks for the end of a line, and nowhere else.
     fn read(self, character: char) -> (Self, String) {
         let (itself, escaped) = (character.to_string(), format!("\\{character}"));
         let bare = Self::Bare { after_blank: character.is_whitespace() };

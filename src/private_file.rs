@@ -15,7 +15,8 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a file; creates it, as [`create`] does, only if there is none. Of several that do so at once all read the same.
+/// Reads a file; creates it, as [`create`] does, only if there is none. Of several that do so at once all read the
+/// same.
 pub fn read_or_create(path: &Path, content: impl FnOnce() -> Vec<u8>) -> io::Result<String> {
     let existing = fs::read_to_string(path);
     if !existing.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

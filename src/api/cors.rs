@@ -49,8 +49,8 @@ impl AllowedOrigin {
 impl FromStr for AllowedOrigin {
     type Err = String;
 
-    /// Writes an origin as browsers do, who leave out the scheme's own port. What no browser sends is refused: it would be
-    /// silently dead.
+    /// Writes an origin as browsers do, who leave out the scheme's own port. What no browser sends is refused: it
+    /// would be silently dead.
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text == "*" {

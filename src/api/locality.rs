@@ -13,9 +13,10 @@ use super::client_ip::{TrustedProxies, X_FORWARDED_FOR};
 const MARKS_OF_PROXIES: [&str; 6] =
     ["forwarded", "via", "x-real-ip", "x-client-ip", "cf-connecting-ip", "true-client-ip"];
 
-/// Peer and client have to be of this machine. Unless a trusted proxy names the client, nothing may look like a proxy that is
-/// not declared, and the host has to have a name that no other machine reaches it by: a page of a stranger may have its name
-/// point here (DNS rebinding). A proxy that adds no header and changes the host cannot be told from a developer.
+/// Peer and client have to be of this machine. Unless a trusted proxy names the client, nothing may look like a proxy
+/// that is not declared, and the host has to have a name that no other machine reaches it by: a page of a stranger
+/// may have its name point here (DNS rebinding). A proxy that adds no header and changes the host cannot be told from
+/// a developer.
 pub fn is_local(request: &Request, proxies: &TrustedProxies, peer: Option<IpAddr>, client: Option<IpAddr>) -> bool {
     let loopback = [peer, client].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
     let named_by_proxy =

@@ -46,8 +46,8 @@ pub fn add_to(routes: Route, documents: &Arc<Documents>, swagger_ui: &str) -> Ro
         .at("/openapi.yaml", get(Document::new(documents, "application/yaml", print_yaml)))
 }
 
-/// The way from a page to the service's root, for links: below which path a proxy shows the page is for the browser to know.
-/// An alias with a slash at the end is one level deeper.
+/// The way from a page to the service's root, for links: below which path a proxy shows the page is for the browser
+/// to know. An alias with a slash at the end is one level deeper.
 pub fn root_from(path: &str) -> String {
     let levels = path.split('/').filter(|segment| !segment.is_empty()).count() + usize::from(path.ends_with('/'));
     if levels > 1 { "../".repeat(levels - 1) } else { "./".to_owned() }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer as createProxy, request as forward } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -150,6 +151,35 @@ test('a newcomer reads Chinese, and is told in Chinese what went wrong', { timeo
   });
 });
 
+test('behind a proxy that shows the service below a path, the pages and what they send stay below it', { timeout: 5 * STEP }, async () => {
+  const paths = [];
+  const proxy = createProxy((request, response) => {
+    paths.push(request.url);
+    if (!request.url.startsWith('/auth/')) return response.writeHead(404).end();
+    const { method, headers } = request;
+    const forwarded = forward(`${origin}${request.url.slice('/auth'.length)}`, { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    return request.pipe(forwarded);
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const shown = `http://127.0.0.1:${proxy.address().port}`;
+  try {
+    await visit(async (page) => {
+      await page.goto(`${shown}/auth/`);
+      await page.getByRole('link', { name: 'Swagger UI' }).click();
+      await execute(page, 'get_health', 200);
+      await page.getByRole('link', { name: '中文' }).first().click();
+      await page.getByText('令牌').first().waitFor();
+    }, shown);
+    assert.deepEqual(paths.filter((path) => !path.startsWith('/auth/') && path !== '/favicon.ico'), []);
+  } finally {
+    proxy.closeAllConnections();
+    proxy.close();
+  }
+});
+
 test('SIGTERM ends the service with exit code 0', { timeout: STEP }, async () => {
   server.kill('SIGTERM');
   const [code, signal] = await exited;
@@ -157,14 +187,14 @@ test('SIGTERM ends the service with exit code 0', { timeout: STEP }, async () =>
   assert.deepEqual({ code, signal }, { code: 0, signal: null });
 });
 
-/** Lets somebody look around in a browser that reaches this service alone, and keeps what they saw. */
-async function visit(look) {
+/** Lets somebody look around in a browser that reaches this service alone, where it is shown, and keeps what they saw. */
+async function visit(look, reached = origin) {
   const elsewhere = [];
   const context = await browser.newContext({ serviceWorkers: 'block', viewport: { width: 1280, height: 1000 } });
   context.setDefaultTimeout(STEP);
   await context.route('**/*', (route) => {
     const url = route.request().url();
-    if (new URL(url).origin === origin || url.startsWith('blob:')) return route.continue();
+    if (new URL(url).origin === reached || url.startsWith('blob:')) return route.continue();
     elsewhere.push(url);
     return route.abort();
   });

@@ -12,7 +12,8 @@ use sqlx::{
 };
 use url::{Url, form_urlencoded};
 
-/// What the driver of PostgreSQL knows behind the question mark. It ignores everything else, and logs it with its value.
+/// What the driver of PostgreSQL knows behind the question mark. It ignores everything else, and logs it with its
+/// value.
 const PARAMETERS: [&str; 13] = [
     "application_name",
     "dbname",

@@ -102,8 +102,9 @@ impl Troubles {
     }
 }
 
-/// Keeps what goes wrong while a client connects, and drops a connection whose other end is gone without a word, as after a
-/// power cut. The driver's own check sees that only while nothing is sent, and under load something always is.
+/// Keeps what goes wrong while a client connects, and drops a connection whose other end is gone without a word, as
+/// after a power cut. The driver's own check sees that only while nothing is sent, and under load something always
+/// is.
 async fn watch(client: Client, mut events: Events, place: usize, troubles: Troubles) {
     let mut pings = tokio::time::interval(TIMEOUT);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,7 +136,8 @@ async fn watch(client: Client, mut events: Events, place: usize, troubles: Troub
     }
 }
 
-/// What the first sentinel says to a connection, if it is no welcome: of several, the driver tells merely that none did.
+/// What the first sentinel says to a connection, if it is no welcome: of several, the driver tells merely that none
+/// did.
 async fn ask_sentinel(client: &Client) -> Option<Error> {
     let config = client.client_config();
     let ServerConfig::Sentinel { hosts, username, password, .. } = &config.server else { return None };

@@ -1,7 +1,7 @@
 //! Why does no connection come about? The driver's pool tries again until time is up, and then says no more than that.
 
 use std::{
-    io,
+    fmt, io,
     time::{Duration, Instant},
 };
 
@@ -17,10 +17,16 @@ const GOOD_FOR: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Looks for what is wrong with a server, for everybody who asks at the same time.
-#[derive(Debug)]
 pub struct Diagnosis {
     options: PgConnectOptions,
     last: Mutex<Option<(Instant, Option<String>)>>,
+}
+
+/// The options hold a password.
+impl fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Diagnosis")
+    }
 }
 
 impl Diagnosis {
