@@ -10,7 +10,7 @@ use super::{
         Endings, NewUser, Rotation, SESSIONS_SHOWN, Sessions,
         batches::{Refresh, SignIn},
         bounded,
-        rows::{session_columns, user_columns},
+        rows::{Stored, Time, session_columns, user_columns},
     },
     Postgres, STORE, end_session, end_sessions, session_from, user_from,
 };
@@ -136,13 +136,17 @@ impl Sessions for Postgres {
 
     async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError> {
         // One row, whatever has ended: one for each session would take several times the memory of what is in it.
-        let query = sqlx::query_as(concat!(
-            "SELECT ",
-            valid_from!(),
-            ", coalesce(array_agg(id), '{}') FROM sessions WHERE revoked_at >= $1"
-        ));
-        let (valid_from, ended) = bounded(STORE, query.bind(since).fetch_one(&self.pool)).await?;
-        Ok(Endings { valid_from, ended })
+        bounded(STORE, async {
+            let query = sqlx::query(concat!(
+                "SELECT ",
+                valid_from!(),
+                " AS valid_from, coalesce(array_agg(id), '{}') AS ended FROM sessions WHERE revoked_at >= $1"
+            ));
+            let row = query.bind(since).fetch_one(&self.pool).await?;
+            let row = Stored::of("settings", &row);
+            Ok(Endings { valid_from: row.get::<Time>("valid_from")?.0, ended: row.get("ended")? })
+        })
+        .await
     }
 }
 

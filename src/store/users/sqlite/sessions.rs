@@ -154,7 +154,7 @@ impl Sessions for Sqlite {
                 "SELECT ",
                 valid_from!(),
                 " AS valid_from, coalesce(group_concat(hex(id), ''), '') AS ended
-                 FROM sessions WHERE revoked_at >= $1"
+                 FROM sessions WHERE revoked_at >= $1 AND length(id) = 16"
             ));
             let row = query.bind(since.timestamp_micros()).fetch_one(&self.readers).await?;
             let ended =
