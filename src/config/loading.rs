@@ -66,7 +66,10 @@ impl Cli {
         let contradictions = if prints { Vec::new() } else { cli.config.contradictions(serves) };
         let told_already = |settings: &[&str]| settings.iter().any(|setting| names.iter().any(|name| name == setting));
         refused.extend(
-            contradictions.into_iter().filter(|(settings, _)| !told_already(settings)).map(|(_, told)| (String::new(), told)),
+            contradictions
+                .into_iter()
+                .filter(|(settings, _)| !told_already(settings))
+                .map(|(_, told)| (String::new(), told)),
         );
         if refused.is_empty() {
             return Ok(cli);

@@ -103,7 +103,7 @@ async fn a_line_in_another_encoding_is_named() {
         let file = b"mobile,name\n13900000001,Han\n13900000002,\xc0\xee\xc0\xd7\n".to_vec();
         let finished = import(&stores, file).await;
         assert_eq!(finished.expect_success(), "imported 1, already there 0, refused 1\n");
-        assert_eq!(finished.stderr, "line 3: name is not UTF-8\n");
+        assert_eq!(finished.told(), ["line 3: name is not UTF-8"]);
     }
 }
 

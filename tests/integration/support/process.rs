@@ -116,6 +116,11 @@ impl Finished {
         assert_eq!(self.code, 2, "{self:?}");
         &self.stderr
     }
+
+    /// The lines of standard error that are for people, not for a log.
+    pub fn told(&self) -> Vec<&str> {
+        self.stderr.lines().filter(|line| !line.starts_with('{')).collect()
+    }
 }
 
 impl Process {

@@ -15,7 +15,10 @@ use super::{
     redemptions::{Presented, Redemptions},
     scripts,
 };
-use crate::{model::{limit::LimitName, origin::Presence}, store::StoreError};
+use crate::{
+    model::{limit::LimitName, origin::Presence},
+    store::StoreError,
+};
 
 /// How long the keys live if nothing deletes them.
 const TTL: Duration = Duration::from_secs(10);
