@@ -52,6 +52,15 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Sends a signal to the program, then to the processes that it has started, such as those of PostgreSQL, of which each
+    /// serves a connection.
+    pub fn signal_all(&self, name: &str) {
+        let pid = self.0.id();
+        let children = format!("cat /proc/{pid}/task/{pid}/children 2>/dev/null || pgrep -P {pid} || true");
+        let script = format!("kill -{name} {pid} && for child in $({children}); do kill -{name} $child || true; done");
+        assert!(Command::new("sh").arg("-c").arg(script).status().unwrap().success());
+    }
+
     /// The exit code (-1 after a signal), once there is one.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.0.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))

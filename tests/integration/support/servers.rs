@@ -205,11 +205,11 @@ sentinel failover-timeout {PRIMARY} 10000
 
     /// Connections stay, but nobody answers.
     pub fn freeze(&self) {
-        self.running.as_ref().unwrap().signal("STOP");
+        self.running.as_ref().unwrap().signal_all("STOP");
     }
 
     pub fn thaw(&self) {
-        self.running.as_ref().unwrap().signal("CONT");
+        self.running.as_ref().unwrap().signal_all("CONT");
     }
 
     async fn answers(&self) -> bool {
