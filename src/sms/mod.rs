@@ -80,7 +80,7 @@ pub enum SmsError {
 }
 
 impl SmsError {
-    /// A no of the vendor: a limit if its code says so or its status is 429, else a refusal.
+    /// The vendor said no: a limit if its code says so or the status is 429, else a refusal.
     fn said_no(vendor: &'static str, status: StatusCode, code: String, limits_number: bool) -> Self {
         if limits_number || status == StatusCode::TOO_MANY_REQUESTS {
             Self::Throttled { vendor, code }

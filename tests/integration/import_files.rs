@@ -39,7 +39,7 @@ async fn lines_are_read_and_counted_however_they_end() {
 }
 
 #[tokio::test]
-async fn a_last_line_is_told_by_its_own_number() {
+async fn a_last_line_is_reported_with_its_own_number() {
     let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await;
     for last in ["139,x", "139,\"x\ny\"", "139,\"a quote\nleft open", "139,\"a quote left open\n\n"] {
         for line_end in ["\n", "\r\n", "\r"] {

@@ -102,7 +102,7 @@ async fn ask(app: &TestApp, mobile: &str) -> Answer {
 async fn a_number_that_a_vendor_limits_has_to_wait_and_no_other_vendor_is_asked() {
     for Limits { vendor, of_the_number, .. } in limits() {
         let gateway = GATEWAY.map(|(status, body)| (status, body.to_owned()));
-        // Some vendors' codes are no JSON object of this shape; a status counts whatever the body says.
+        // The status counts, whatever the body says.
         let answers = [of_the_number, gateway.into()].concat();
         let (flags, [first, next]) = two(vendor, &answers).await;
         let app = app(&flags).await;
@@ -125,14 +125,14 @@ async fn a_limit_of_the_account_is_left_to_the_next_vendor() {
             let taken = ask(&app, &format!("1380013800{number}")).await;
             assert_eq!(taken.status, StatusCode::OK, "{vendor}: {answer:?}");
             assert_eq!((first.received().len(), next.received().len()), (1, 1), "{vendor}: {answer:?}");
-            // Whoever fails three times is skipped for half a minute.
+            // After three failures, the vendor is skipped for half a minute.
             app.advance(31).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_classic_page_is_told_to_wait_and_the_number_may_ask_again() {
+async fn a_classic_page_gets_the_errno_of_limits_and_may_ask_again_at_once() {
     let limit = r#"{"statusCode":"160040"}"#;
     let (stand_in, url) =
         StandIn::start(0, &[(200, limit), (429, "<html>"), (200, r#"{"statusCode":"000000"}"#)]).await;
