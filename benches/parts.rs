@@ -17,7 +17,8 @@ use futures_util::future::join_all;
 use phonepass::{
     auth::{
         access_token::{AccessTokens, Verified},
-        keys::{self, Algorithm, Keys},
+        algorithm::Algorithm,
+        keys::{self, Keys},
         master_key::MasterKey,
         picture,
         refresh_token::RefreshTokens,

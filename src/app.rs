@@ -75,15 +75,6 @@ pub enum StartError {
     Io(String),
 }
 
-impl From<OpenError> for StartError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Unfit(reason) => Self::Config(format!("DATABASE_URL=(hidden): {reason}")),
-            OpenError::Unavailable(error) => Self::Store(error),
-        }
-    }
-}
-
 impl From<KeyError> for StartError {
     fn from(error: KeyError) -> Self {
         Self::Config(error.to_string())
@@ -208,7 +199,14 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
-    let users = users::connect(&config.database(), config.database_statements, config.database_max_connections).await?;
+    let users = users::connect(&config.database(), config.database_statements, config.database_max_connections).await;
+    let users = users.map_err(|error| match error {
+        OpenError::Unavailable(error) => StartError::Store(error),
+        OpenError::Unfit(reason) if config.database_url.is_some() => {
+            StartError::Config(format!("DATABASE_URL=(hidden): {reason}"))
+        }
+        OpenError::Unfit(reason) => StartError::Config(format!("DATA_DIR={}: {reason}", config.data_dir.display())),
+    })?;
     users.migrate().await?;
     Ok(users)
 }

@@ -21,7 +21,8 @@ use values::{
 use crate::{
     api::{AllowedOrigin, Language},
     auth::{
-        import::parse_time, keys::Algorithm, master_key::MasterKey, sms_code::ImageCodePolicy, test_codes::TestCodes,
+        algorithm::Algorithm, import::parse_time, master_key::MasterKey, sms_code::ImageCodePolicy,
+        test_codes::TestCodes,
     },
     model::{mobile::Mobile, typed},
     store::{
@@ -38,7 +39,7 @@ const EXAMPLE_CODE: &str = "246810";
 
 /// Phone-number sign-in: SMS code in, signed access token and refresh token out.
 ///
-/// Every option is an environment variable, too: `--http-addr` is `HTTP_ADDR`. In development `.env` is read.
+/// Every option is an environment variable, too: `--http-addr` is `HTTP_ADDR`. `.env` in the current folder is read, too.
 #[derive(Debug, Parser)]
 #[command(name = "phonepass", version)]
 pub struct Cli {
@@ -490,11 +491,20 @@ impl Config {
         TestCodes { codes, local_only: false }
     }
 
-    /// Does nobody but this machine get in, and no message out?
-    fn is_for_development(&self) -> bool {
+    /// Are codes printed although clients reach the service under an address that is not this machine's?
+    pub fn prints_codes_in_public(&self) -> bool {
+        self.sms_provider.contains(&SmsProviderName::Console) && self.dev == Switch::Off && !self.has_local_url()
+    }
+
+    fn has_local_url(&self) -> bool {
         let local = |url: &Url| matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        self.public_url.as_ref().is_none_or(local)
+    }
+
+    /// Does only this machine get in, and no message out?
+    fn is_for_development(&self) -> bool {
         self.http_addr.ip().is_loopback()
-            && self.public_url.as_ref().is_none_or(local)
+            && self.has_local_url()
             && self.trusted_proxies.is_empty()
             && self.sms_provider == [SmsProviderName::Console]
     }

@@ -1,4 +1,4 @@
-//! How is `.env` read? With dotenvy's rules for quotes and comments, but a `$` is a `$`: passwords have some.
+//! The `.env` file: dotenvy's rules for quotes and comments, but a `$` stands for itself, as passwords have some.
 
 use std::{fs, io, path::Path};
 

@@ -106,6 +106,9 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let listener = bind("HTTP_ADDR", config.http_addr).await?;
     let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     greet(config);
+    if config.prints_codes_in_public() {
+        tracing::warn!("SMS_PROVIDER=console prints codes and sends none, although PUBLIC_URL is not local");
+    }
     let stop = async {
         signals.next().await;
         tokio::spawn(end_at_once_by(signals));

@@ -30,8 +30,15 @@ impl TrustedProxies {
         client
     }
 
+    /// Does a trusted proxy name the client of this connection?
+    pub fn name_client(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        let last = headers.get_all(X_FORWARDED_FOR).iter().next_back();
+        let hop = last.and_then(|line| line.as_bytes().rsplit(|byte| *byte == b',').next());
+        self.trusts(peer) && hop.is_some_and(|hop| parse(hop).is_some())
+    }
+
     /// Is this one of them?
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }

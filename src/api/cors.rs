@@ -82,7 +82,7 @@ fn host_and_port(scheme: &str, authority: &str) -> Option<String> {
     let bare = matches!(url.path(), "" | "/")
         && !authority.contains(['/', '\\', '?', '#', '@', '*', '%'])
         && url.port() != Some(0)
-        // The origin of files is null, which anybody can have.
+        // The origin of files is null, which any page can have.
         && url.scheme() != "file";
     let host = match url.host()? {
         Host::Domain(host) => host.to_owned(),

@@ -2,9 +2,9 @@
 
 use futures_util::future::Either;
 use poem::http::HeaderValue;
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use url::Url;
 use uuid::Uuid;
 
 pub use super::field::{

@@ -1,4 +1,4 @@
-//! Does a request come from this machine, as far as can be told? What developers alone may see depends on it.
+//! Whether a request comes from this machine, as far as can be told. What developers alone may see depends on it.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use poem::{
     http::{HeaderName, header, uri::Authority},
 };
 
-use super::client_ip::{TrustedProxies, X_FORWARDED_FOR};
+use super::client_ip::TrustedProxies;
 
 /// What proxies and content networks add beside `X-Forwarded-…`.
 const MARKS_OF_PROXIES: [&str; 6] =
@@ -19,8 +19,7 @@ const MARKS_OF_PROXIES: [&str; 6] =
 /// a developer.
 pub fn is_local(request: &Request, proxies: &TrustedProxies, peer: Option<IpAddr>, client: Option<IpAddr>) -> bool {
     let loopback = [peer, client].iter().all(|ip| ip.is_some_and(|ip| ip.is_loopback()));
-    let named_by_proxy =
-        peer.is_some_and(|peer| proxies.trusts(peer)) && request.headers().contains_key(X_FORWARDED_FOR);
+    let named_by_proxy = peer.is_some_and(|peer| proxies.name_client(peer, request.headers()));
     loopback && (named_by_proxy || !request.headers().keys().any(marks_proxy) && has_local_host(request))
 }
 

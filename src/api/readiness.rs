@@ -85,7 +85,7 @@ impl Readiness {
 async fn works(store: &'static str, ping: impl Future<Output = Result<(), StoreError>>) -> bool {
     match tokio::time::timeout(PATIENCE, ping).await {
         Ok(Ok(())) => return true,
-        Ok(Err(error)) => tracing::warn!(%error, "a store is not ready"),
+        Ok(Err(error)) => tracing::warn!(store, %error, "a store is not ready"),
         Err(_) => tracing::warn!(store, "a store is not ready: timed out"),
     }
     false

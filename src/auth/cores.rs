@@ -25,7 +25,7 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 /// How much may wait, what callers have given up on included: it takes memory until its turn comes.
 const QUEUE: usize = 4096;
 
-/// Runs one kind of work on threads of its own, in the order in which it came. The same few threads for good: what they
+/// Runs one kind of work on dedicated threads, in the order in which it came. The same few threads for good: what they
 /// have freed they use again, where many would each keep the memory of a hash.
 pub struct Cores {
     name: &'static str,

@@ -1,7 +1,5 @@
 //! One key: what it signs, verifies and publishes, and where a derived one comes from.
 
-use std::fmt;
-
 use aws_lc_rs::{
     agreement,
     error::Unspecified,
@@ -9,65 +7,12 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
-    Algorithm as JwtAlgorithm, DecodingKey, EncodingKey, Header,
-    jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse, ThumbprintHash},
+    DecodingKey, EncodingKey, Header,
+    jwk::{AlgorithmParameters, Jwk, PublicKeyUse, ThumbprintHash},
 };
 use serde::Serialize;
 
-use super::{master_key::MasterKey, signer::Signer};
-
-/// A signature algorithm, as `JWT_ALG` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Algorithm {
-    /// ECDSA on P-256.
-    #[value(name = "ES256")]
-    Es256,
-    /// Ed25519.
-    #[value(name = "EdDSA")]
-    EdDsa,
-    /// RSA PKCS#1 v1.5; needs a PEM file.
-    #[value(name = "RS256")]
-    Rs256,
-    /// HMAC; for those who verify with the shared secret, in no JWKS.
-    #[value(name = "HS256")]
-    Hs256,
-}
-
-impl Algorithm {
-    /// The value of the header `alg`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-            Self::Rs256 => "RS256",
-            Self::Hs256 => "HS256",
-        }
-    }
-
-    fn jwt(self) -> JwtAlgorithm {
-        match self {
-            Self::Es256 => JwtAlgorithm::ES256,
-            Self::EdDsa => JwtAlgorithm::EdDSA,
-            Self::Rs256 => JwtAlgorithm::RS256,
-            Self::Hs256 => JwtAlgorithm::HS256,
-        }
-    }
-
-    fn jwk(self) -> KeyAlgorithm {
-        match self {
-            Self::Es256 => KeyAlgorithm::ES256,
-            Self::EdDsa => KeyAlgorithm::EdDSA,
-            Self::Rs256 => KeyAlgorithm::RS256,
-            Self::Hs256 => KeyAlgorithm::HS256,
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use super::{algorithm::Algorithm, master_key::MasterKey, signer::Signer};
 
 /// A token could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +116,7 @@ impl Key {
     }
 }
 
-/// Appends base64url, without a detour by a text of its own.
+/// Appends base64url, without an intermediate string.
 fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
     let start = text.len();
     text.resize(start + (bytes.len() * 4).div_ceil(3), 0);

@@ -15,8 +15,30 @@ use aws_lc_rs::{
 };
 use chrono::{DateTime, Utc};
 
-use super::keys::{Algorithm, Key, KeyError};
+use super::{algorithm::Algorithm, key::Key};
 use crate::private_file;
+
+/// A key that does not serve; names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The folder or a file cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Not a private key of a kind that signs tokens.
+    #[error("{}: not a PEM file with a private key for ES256, EdDSA or RS256 (PKCS#8, RSA of 2048 bits or more)", path.display())]
+    Broken {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Nothing can sign.
+    #[error("JWT_ALG=RS256 needs a PEM file in JWT_KEYS_DIR: `phonepass keys generate` makes one")]
+    NoSigningKey,
+}
 
 /// What tells that a file has changed: the time of its modification, if the file system knows it, and its length.
 pub type Files = BTreeMap<PathBuf, (Option<SystemTime>, u64)>;

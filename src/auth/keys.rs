@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
     time::SystemTime,
@@ -12,40 +11,19 @@ use chrono::{DateTime, Duration, Utc};
 use jsonwebtoken::jwk::JwkSet;
 
 use super::{
+    algorithm::Algorithm,
     key_files::{self, Files},
     master_key::MasterKey,
 };
 use crate::clock::Clock;
 
 pub use super::{
-    key::{Algorithm, Key, SigningError},
-    key_files::{generate, list},
+    key::{Key, SigningError},
+    key_files::{KeyError, generate, list},
 };
 
 /// How old a key file is when it begins to sign. By then, every instance has looked at the folder and verifies with it.
 const SIGNS_FROM: Duration = Duration::seconds(10);
-
-/// A key that does not serve; names the file.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The folder or a file cannot be read.
-    #[error("{}: {error}", path.display())]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Not a private key of a kind that signs tokens.
-    #[error("{}: not a PEM file with a private key for ES256, EdDSA or RS256 (PKCS#8, RSA of 2048 bits or more)", path.display())]
-    Broken {
-        /// Which.
-        path: PathBuf,
-    },
-    /// Nothing can sign.
-    #[error("JWT_ALG=RS256 needs a PEM file in JWT_KEYS_DIR: `phonepass keys generate` makes one")]
-    NoSigningKey,
-}
 
 /// The keys of one moment.
 pub struct KeySet {
@@ -121,7 +99,7 @@ impl Keys {
 
     /// The keys as they are now.
     pub fn current(&self) -> Arc<KeySet> {
-        self.state.read().expect("no panic while the keys are held").keys.clone()
+        self.state.read().expect("lock poisoned").keys.clone()
     }
 
     /// Reads the folder again if anything in it has changed (a broken file is left out and logged), and has another key
@@ -131,7 +109,7 @@ impl Keys {
             Ok(files) => files,
             Err(error) => return tracing::error!(%error, "the signing keys cannot be read again"),
         };
-        let mut state = self.state.read().expect("no panic while the keys are held").clone();
+        let mut state = self.state.read().expect("lock poisoned").clone();
         let (now, changed) = (self.clock.now(), files != state.files);
         if changed {
             state = State { loaded: self.read(&files, now), files, ..state };
@@ -145,7 +123,7 @@ impl Keys {
             None if changed => tracing::error!("no key is left to sign with; the former keys stay in use"),
             _ => return,
         }
-        *self.state.write().expect("no panic while the keys are held") = state;
+        *self.state.write().expect("lock poisoned") = state;
     }
 
     fn read(&self, files: &Files, now: DateTime<Utc>) -> Vec<Loaded> {

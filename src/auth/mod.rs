@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub mod access_token;
 pub mod account;
+pub mod algorithm;
 pub mod cores;
 pub mod detached;
 pub mod error;

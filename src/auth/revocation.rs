@@ -46,29 +46,29 @@ impl Revocations {
 
     /// Has this session been ended, by itself or with all others?
     pub fn is_over(&self, session_id: Uuid) -> bool {
-        let state = self.state.read().expect("no panic while the list is held");
+        let state = self.state.read().expect("lock poisoned");
         session::begun_at(session_id) < state.valid_from || state.ended.contains_key(&session_id)
     }
 
     /// The sessions that began before this have ended.
     pub fn valid_from(&self) -> DateTime<Utc> {
-        self.state.read().expect("no panic while the list is held").valid_from
+        self.state.read().expect("lock poisoned").valid_from
     }
 
     /// Takes note of a session that ended here: others learn of it from the database.
     pub fn add(&self, session_id: Uuid) {
         let now = self.clock.now();
-        self.state.write().expect("no panic while the list is held").ended.insert(session_id, now);
+        self.state.write().expect("lock poisoned").ended.insert(session_id, now);
     }
 
     /// Learns what ended elsewhere, and forgets what no access token can outlive.
     pub async fn sync(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let oldest = now - self.access_token_ttl - OVERLAP;
-        let synced_at = self.state.read().expect("no panic while the list is held").synced_at;
+        let synced_at = self.state.read().expect("lock poisoned").synced_at;
         let since = synced_at.map_or(oldest, |at| (at - OVERLAP).max(oldest));
         let Endings { valid_from, ended } = self.users.endings_since(since).await?;
-        let mut state = self.state.write().expect("no panic while the list is held");
+        let mut state = self.state.write().expect("lock poisoned");
         state.valid_from = valid_from;
         state.ended.retain(|_, learnt_at| *learnt_at >= oldest);
         state.ended.extend(ended.into_iter().map(|session_id| (session_id, now)));

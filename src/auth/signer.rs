@@ -8,7 +8,7 @@ use aws_lc_rs::{
 };
 use jsonwebtoken::EncodingKey;
 
-use super::keys::Algorithm;
+use super::algorithm::Algorithm;
 
 /// A private key, ready to sign with the one algorithm that it may be used with.
 pub enum Signer {

@@ -1,4 +1,4 @@
-//! Which numbers have a fixed code, and for whom?
+//! Numbers with a fixed code, and for which requests it counts.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What can no single setting tell? Which settings need each other, and what does the file system say to them?
+//! Settings that need each other, and what the file system says to them.
 
 use std::{fs, io, path::Path};
 
@@ -69,7 +69,7 @@ impl Config {
         Some((vec!["METRICS_ADDR", "HTTP_ADDR"], told))
     }
 
-    /// A forgotten SMS_PROVIDER must not put a service on the network that hands its codes to whoever reads its output.
+    /// A forgotten SMS_PROVIDER must not put a service on the network that writes its codes to its log.
     fn exposed_console(&self) -> Option<Contradiction> {
         let exposed = self.dev == Switch::Off
             && self.sms_provider.contains(&SmsProviderName::Console)

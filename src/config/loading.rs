@@ -1,10 +1,10 @@
-//! How do flags and variables become settings? All that is wrong is told at once, and nothing that is secret.
+//! Loads settings from flags and variables; reports all errors together, without secrets.
 
 use std::{ffi::OsString, fmt};
 
 use clap::{CommandFactory, FromArgMatches, parser::ValueSource};
 
-use super::{Cli, Command, values::shown};
+use super::{Cli, values::shown};
 
 /// Everything that is wrong with the settings, a line each.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Cli {
     ) -> Result<Self, LoadError> {
         let command = command.mut_args(|arg| if is_setting(&arg) { arg.global(true) } else { arg });
         let flags: Vec<OsString> = flags.into_iter().map(Into::into).collect();
-        let Values { serves, accepted, mut refused } = try_values(&command, &flags)?;
+        let Values { command: named, accepted, mut refused } = try_values(&command, &flags)?;
         let cli = if refused.is_empty() {
             Self::from(command, flags)?
         } else {
@@ -61,9 +61,11 @@ impl Cli {
             Self::from(without_environment(Self::command()), accepted)?
         };
         let names: Vec<_> = refused.iter().map(|(name, _)| name.clone()).collect();
-        // The document is printed where secrets of vendors have no business, such as a build.
-        let prints = matches!(cli.command, Some(Command::Openapi { .. }));
-        let contradictions = if prints { Vec::new() } else { cli.config.contradictions(serves) };
+        let contradictions = match named.as_deref() {
+            // The document is printed where secrets of vendors have no business, such as a build.
+            Some("openapi") => Vec::new(),
+            command => cli.config.contradictions(matches!(command, None | Some("serve"))),
+        };
         let told_already = |settings: &[&str]| settings.iter().any(|setting| names.iter().any(|name| name == setting));
         refused.extend(
             contradictions
@@ -97,8 +99,8 @@ fn variable(arg: &clap::Arg) -> String {
 
 /// What the values of settings are worth, each by itself.
 struct Values {
-    /// Is the command the one that serves?
-    serves: bool,
+    /// The command, if it is named.
+    command: Option<String>,
     /// A command line with those that are accepted.
     accepted: Vec<OsString>,
     /// The variables of the others, and what is wrong with them.
@@ -132,8 +134,7 @@ fn try_values(command: &clap::Command, flags: &[OsString]) -> Result<Values, cla
             }
         }
     }
-    let serves = matches!(matches.subcommand_name(), None | Some("serve"));
-    Ok(Values { serves, accepted, refused })
+    Ok(Values { command: matches.subcommand_name().map(str::to_owned), accepted, refused })
 }
 
 /// What would have been accepted.

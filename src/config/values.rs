@@ -1,4 +1,4 @@
-//! How are URLs, hosts and networks read from settings?
+//! URLs, hosts and networks as values of settings.
 //!
 //! No reason quotes the value: who prints it knows whether it may be shown.
 

@@ -187,7 +187,7 @@ test('SIGTERM ends the service with exit code 0', { timeout: STEP }, async () =>
   assert.deepEqual({ code, signal }, { code: 0, signal: null });
 });
 
-/** Lets somebody look around in a browser that reaches this service alone, where it is shown, and keeps what they saw. */
+/** Lets a visitor look around in a browser that reaches this service alone, where it is shown, and keeps what they saw. */
 async function visit(look, reached = origin) {
   const elsewhere = [];
   const context = await browser.newContext({ serviceWorkers: 'block', viewport: { width: 1280, height: 1000 } });

@@ -43,7 +43,7 @@ async fn outlives(stack: Stack, instance: Instance, full: impl Fn(&Instance), ro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_lost_and_nothing_restarted_when_files_may_not_grow_for_a_while() {
+async fn no_sign_in_is_lost_and_nothing_restarted_when_files_may_not_grow_for_a_while() {
     let _turn = turn().await;
     let stack = Stack::on(None, None).await;
     let mut patient = Command::new("sh");
@@ -92,7 +92,7 @@ fn mount(options: &[&str], path: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_is_lost_and_nothing_restarted_when_a_full_disk_is_enlarged() {
+async fn no_sign_in_is_lost_and_nothing_restarted_when_a_full_disk_is_enlarged() {
     let _turn = turn().await;
     let stack = Stack::on(None, None).await;
     let Some(tmpfs) = Tmpfs::mount(&stack.data()) else {

@@ -14,8 +14,9 @@ use phonepass::{
     api::client_ip::TrustedProxies,
     auth::{
         access_token::{AccessTokens, Verified},
+        algorithm::Algorithm,
         import::{Columns, parse_time},
-        keys::{Algorithm, Keys},
+        keys::Keys,
         master_key::MasterKey,
         password_hash::StoredHash,
         refresh_token::RefreshTokens,

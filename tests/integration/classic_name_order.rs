@@ -50,7 +50,7 @@ async fn the_calls_own_name_counts_before_the_others_and_those_count_in_their_or
             app.app.codes.take_image_code(&first).await.unwrap();
         }
     }
-    // Each send call has names of its own, which the other one knows as well.
+    // Each send call has its own names, which the other one knows as well.
     for (call, own, other) in [("smscode", "id", "image_code_id"), ("sms_codes", "image_code_id", "id")] {
         let answer = app.get(&format!("/api/v1.0/{call}/{MOBILE}?text=k7xw&{other}=never-drawn&{own}=a.b")).await;
         expect_rule(&answer, &format!("{own} 必须是 1 到 64 个"));

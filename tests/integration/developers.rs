@@ -92,6 +92,9 @@ async fn behind_a_trusted_proxy_the_client_decides() {
     assert_eq!(ask(&[("x-forwarded-for", "203.0.113.7"), ("host", "localhost")]).await, 404);
     assert_eq!(ask(&[("x-forwarded-for", "127.0.0.1, 203.0.113.7")]).await, 404);
     // One that does not say who the client is may as well not be declared.
+    for unreadable in ["", "unknown", "unix:", "127.0.0.1, "] {
+        assert_eq!(ask(&[("x-forwarded-for", unreadable), ("host", "id.example.com")]).await, 404, "{unreadable:?}");
+    }
     assert_eq!(ask(&[("host", "id.example.com")]).await, 404);
     assert_eq!(ask(&[("x-real-ip", "127.0.0.1")]).await, 404);
     assert_eq!(ask(&[]).await, 200);

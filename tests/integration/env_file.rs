@@ -99,7 +99,7 @@ async fn every_line_that_does_not_parse_is_told_at_once() {
 }
 
 proptest! {
-    /// Whoever puts a value in single quotes gets exactly that value, and in double quotes with backslashes, too.
+    /// A value in single quotes is read exactly, and so is one in double quotes with backslashes.
     #[test]
     fn what_is_quoted_arrives_unchanged(value in "[ -~\u{4e00}-\u{4e10}\n]{0,24}") {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");

@@ -465,7 +465,7 @@ async fn a_client_is_who_the_last_untrusted_hop_says() {
 }
 
 #[tokio::test]
-async fn an_untrusted_proxy_brings_nobody_to_the_page_of_developers() {
+async fn an_untrusted_proxy_does_not_open_the_page_of_developers() {
     for flags in [&[][..], &["--trusted-proxies=10.0.0.0/8"]] {
         let app = start(flags).await;
         for client in ["203.0.113.9", "127.0.0.1"] {

@@ -232,7 +232,7 @@ async fn a_hundred_thousand_users_are_imported_once() {
         let stores = Stores::create(backends).await;
         let finished = run(&stores, &["users", "import", "-"], file.clone()).await;
         assert_eq!(finished.expect_success(), "imported 100000, already there 0, refused 0\n");
-        assert!(finished.told().is_empty(), "a progress bar where nobody looks at it: {finished:?}");
+        assert!(finished.told().is_empty(), "a progress bar without a terminal: {finished:?}");
         assert_eq!(stores.count("users").await, 100_000);
 
         let finished = run(&stores, &["users", "import", "-"], file.clone()).await;

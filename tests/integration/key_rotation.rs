@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use phonepass::auth::keys::Algorithm;
+use phonepass::auth::algorithm::Algorithm;
 use serde_json::json;
 
 use crate::{

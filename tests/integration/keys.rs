@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, Validation, jwk::Jwk};
 use phonepass::{
-    auth::keys::{self, Algorithm},
+    auth::{algorithm::Algorithm, keys},
     clock::Clock,
 };
 use serde_json::{Value, json};

@@ -92,7 +92,7 @@ async fn the_console_is_put_on_the_network_only_when_that_is_meant() {
         let finished = Process::run(folder.path(), &environment, &[]).await;
         let told = finished.expect_wrong_settings();
         assert!(told.starts_with("SMS_PROVIDER: console") && told.contains("DEV=on (--dev)"), "{told}");
-        // It serves nobody.
+        // It does not serve.
         let finished = Process::run(folder.path(), &environment, &["keys", "list"]).await;
         finished.expect_success();
     }

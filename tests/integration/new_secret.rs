@@ -7,10 +7,7 @@ use std::{
 
 use futures_util::future::join_all;
 use phonepass::{
-    auth::{
-        keys::{self, Algorithm},
-        master_key::MasterKey,
-    },
+    auth::{algorithm::Algorithm, keys, master_key::MasterKey},
     clock::Clock,
 };
 use reqwest::Method;

@@ -1,11 +1,11 @@
-//! Where does a list of users go on, page after page?
+//! The place in a list of users at which the next page starts.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::model::user::User;
 
-/// Where a list of users goes on, and in which order.
+/// Where the next page of a list starts, and in which order.
 #[derive(Clone, Copy)]
 pub enum Cursor {
     /// In the order in which users came into this database: after this id.

@@ -1,4 +1,4 @@
-//! Which database does `DATABASE_URL` name? Read once, at the start, so that a wrong one is a wrong setting.
+//! The database that `DATABASE_URL` names. Read once, at the start, so that a wrong one is a wrong setting.
 
 use std::{
     fmt, fs,

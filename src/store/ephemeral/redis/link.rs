@@ -1,4 +1,4 @@
-//! How does the service stay connected to Redis, and why is it not?
+//! The connection to Redis, and what keeps it from being made.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -43,7 +43,8 @@ impl Link {
         let watchers = watchers.collect();
         pool.connect();
         if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() && troubles.first().is_none() {
-            troubles.found(0, TIMED_OUT.to_owned());
+            let waiting = pool.clients().iter().enumerate().filter(|(_, client)| !client.is_connected());
+            waiting.for_each(|(place, _)| troubles.found(place, TIMED_OUT.to_owned()));
         }
         (Self { pool, troubles }, watchers)
     }
@@ -98,7 +99,7 @@ impl Troubles {
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<Option<String>>> {
-        self.each.lock().expect("no panic while they are held")
+        self.each.lock().expect("lock poisoned")
     }
 }
 
@@ -152,7 +153,7 @@ async fn ask_sentinel(client: &Client) -> Option<Error> {
     let probe = Builder::from_config(direct).build().ok()?;
     let timed_out = || Err(Error::new(ErrorKind::Timeout, TIMED_OUT));
     let outcome = tokio::time::timeout(TIMEOUT, probe.init()).await.unwrap_or_else(|_| timed_out());
-    // It may hang: nobody waits for it.
+    // Detached, as it may hang.
     tokio::spawn(async move { probe.quit().await });
     outcome.err()
 }

@@ -1,4 +1,4 @@
-//! Which servers does `REDIS_URL` name? Read once, at the start, so that a wrong one is a wrong setting.
+//! The servers that `REDIS_URL` names. Read once, at the start, so that a wrong one is a wrong setting.
 
 use std::{fmt, str::FromStr};
 

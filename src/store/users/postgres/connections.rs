@@ -13,7 +13,8 @@ use tokio::{
 use super::{
     super::{CONNECT_TIMEOUT, PoolUse},
     REST,
-    pool::{Pool, Rested, Session, writes},
+    diagnosis::writes,
+    pool::{Pool, Rested, Session},
 };
 
 /// Connections that stay out of their pool between batches: a pool tries each connection that comes back, which costs as
@@ -59,7 +60,7 @@ impl Connections {
     pub async fn close(&self) {
         let _turns = self.turns.acquire_many(self.pool.size()).await;
         self.turns.close();
-        // To their pool, which waits for them.
+        // Returns them to the pool, whose `close` waits for connections in use.
         self.locked().clear();
         self.pool.close().await;
     }

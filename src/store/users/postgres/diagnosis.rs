@@ -1,19 +1,21 @@
-//! Why does no connection come about? The driver's pool tries again until time is up, and then says no more than that.
+//! Why no connection comes about. The driver's pool tries again until time is up, and then says no more than that.
 
 use std::{
     fmt, io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use sqlx::{ConnectOptions, Connection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{sync::Mutex, time::timeout};
 
-use super::pool::writes;
+/// Tells whether the server only reads.
+pub const LOOK: &str = "SHOW transaction_read_only";
 
 /// How long an answer is good for: while a server is down, everybody asks.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
-/// How long to look: whoever asks has waited already.
+/// How long to look: the caller has waited already.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Looks for what is wrong with a server, for everybody who asks at the same time.
@@ -67,6 +69,17 @@ impl Diagnosis {
             Err(_) => Some("timed out".to_owned()),
         }
     }
+}
+
+/// Can the server do more than read? A standby cannot, nor a primary that is taken out of service.
+pub async fn writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    ask(connection, LOOK.into()).await
+}
+
+/// Runs statements that end with [`LOOK`], and reads its answer.
+pub async fn ask(connection: &mut PgConnection, sql: Arc<str>) -> sqlx::Result<bool> {
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    Ok(sqlx::Row::try_get::<&str, _>(&row, 0)? == "off")
 }
 
 fn in_words(error: &io::Error) -> String {

@@ -25,10 +25,8 @@ use super::{
     super::{CONNECT_TIMEOUT, PoolUse, Statements, pool_use},
     REST,
     decline::{Decline, again},
-    diagnosis::Diagnosis,
+    diagnosis::{Diagnosis, LOOK, ask, writes},
 };
-
-const LOOK: &str = "SHOW transaction_read_only";
 
 type Results = sqlx::Result<Either<PgQueryResult, PgRow>>;
 
@@ -137,16 +135,6 @@ impl Pool {
 fn sql(set: &str, settings: &[(&str, &str)], last: &str) -> Arc<str> {
     let settings = settings.iter().map(|(name, value)| format!("{set} {name} = '{value}'; "));
     settings.chain([last.to_owned()]).collect::<String>().into()
-}
-
-/// Can the server do more than read? A standby cannot, nor a primary that is taken out of service.
-pub async fn writes(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    ask(connection, LOOK.into()).await
-}
-
-async fn ask(connection: &mut PgConnection, sql: Arc<str>) -> sqlx::Result<bool> {
-    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
-    Ok(sqlx::Row::try_get::<&str, _>(&row, 0)? == "off")
 }
 
 /// A connection between two sessions.

@@ -143,8 +143,8 @@ impl Sessions for Postgres {
                 " AS valid_from, coalesce(array_agg(id), '{}') AS ended FROM sessions WHERE revoked_at >= $1"
             ));
             let row = query.bind(since).fetch_one(&self.pool).await?;
-            let row = Stored::of("settings", &row);
-            Ok(Endings { valid_from: row.get::<Time>("valid_from")?.0, ended: row.get("ended")? })
+            let valid_from = Stored::of("settings", &row).get::<Time>("valid_from")?.0;
+            Ok(Endings { valid_from, ended: Stored::of("sessions", &row).get("ended")? })
         })
         .await
     }
