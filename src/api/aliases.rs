@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use poem::{
     Request,
     http::{Method, Uri, uri::PathAndQuery},
@@ -40,7 +41,8 @@ const PATHS: [(Option<Method>, &str, &str); 16] = [
 
 /// Gives an aliased request the path that it stands for.
 pub fn rewrite(request: &mut Request) {
-    let path = canonical(request.method(), request.uri().path());
+    let readable = readable(request.uri().path());
+    let path = canonical(request.method(), &readable);
     if path == request.uri().path() {
         return;
     }
@@ -59,6 +61,8 @@ pub fn canonical<'a>(method: &Method, path: &'a str) -> Cow<'a, str> {
     for (alias, prefix) in PREFIXES {
         if let Some(rest) = canonical.strip_prefix(alias) {
             canonical = Cow::Owned(format!("{prefix}{rest}"));
+        } else if alias.strip_suffix('/') == Some(&canonical) {
+            canonical = Cow::Borrowed(prefix.trim_end_matches('/'));
         }
     }
     let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -68,6 +72,21 @@ pub fn canonical<'a>(method: &Method, path: &'a str) -> Cow<'a, str> {
         }
     }
     canonical
+}
+
+/// With the replacement character for what is not UTF-8: the router would refuse it, and could not say which value is
+/// wrong.
+fn readable(path: &str) -> Cow<'_, str> {
+    if percent_decode_str(path).decode_utf8().is_ok() {
+        return path.into();
+    }
+    let segments = path.split('/').map(|segment| match percent_decode_str(segment).decode_utf8_lossy() {
+        Cow::Owned(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+            utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string()
+        }
+        _ => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/").into()
 }
 
 /// Without a slash at the end, and without repeated ones.

@@ -19,7 +19,7 @@ use super::{
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
     failure::{Failures, codes, failures, named},
-    form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
+    form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
     problem::Problem,
 };
 use crate::{
@@ -201,15 +201,13 @@ impl Classic {
         mobile: Field<MobileKind>,
         (code_name, code): (&'static str, Field<SmsCodeKind>),
         password: Field<PasswordKind>,
-        repeated: Option<Field<PasswordKind, false>>,
+        repeated: OptionalField<PasswordKind>,
     ) -> Result<SessionAnswer<RegisterClassic>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", mobile);
         let code = form.sms_code(code_name, code, &self.auth.sms_codes);
         let password = form.password("password", password);
-        if let Some(repeated) = repeated {
-            form.repeated_password("password2", repeated, password.as_ref());
-        }
+        form.repeated_password("password2", repeated, password.as_ref());
         let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };

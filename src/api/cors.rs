@@ -9,8 +9,8 @@ use poem::{
 use url::{Host, Url};
 
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
-const ALLOWED_HEADERS: &str =
-    "authorization, content-type, accept-language, idempotency-key, x-request-id, x-csrftoken";
+const ALLOWED_HEADERS: &str = "authorization, content-type, accept-language, idempotency-key, x-request-id, x-csrftoken, \
+     x-challenge-response";
 const EXPOSED_HEADERS: &str = "x-request-id, retry-after";
 
 /// An entry of `CORS_ORIGINS`, as browsers and the web views of apps write it in `Origin`.

@@ -4,8 +4,8 @@ use std::{fmt::Write, sync::Arc};
 
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
-    error::NotFoundError,
-    http::header,
+    error::{MethodNotAllowedError, NotFoundError},
+    http::{Method, header},
     web::{Html, Json},
 };
 use serde_json::json;
@@ -31,6 +31,9 @@ impl Endpoint for DevSms {
         let context = request.extensions().get::<Arc<RequestContext>>().expect("the pipeline has set the context");
         if !context.is_local() {
             return Err(NotFoundError.into());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(MethodNotAllowedError.into());
         }
         let messages = self.0.recent();
         let mut accepted = request.headers().get_all(header::ACCEPT).iter();

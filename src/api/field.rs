@@ -8,7 +8,7 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-use crate::model::purpose::Purpose;
+use crate::model::{purpose::Purpose, typed};
 
 /// What the document says about a kind of field.
 pub trait Kind: Send + Sync + 'static {
@@ -114,17 +114,20 @@ macro_rules! kinds {
     };
 }
 
+/// Characters of a code with all that may stand between its digits.
+const DECORATED: usize = typed::MAX_LENGTH;
+
 kinds! {
     /// A mobile number.
     MobileKind { example: Some("13800138000".into()) }
     /// An SMS code.
-    SmsCodeKind { example: Some("123456".into()), min_length: Some(4), max_length: Some(8) }
+    SmsCodeKind { example: Some("123456".into()), min_length: Some(4), max_length: Some(DECORATED) }
     /// A password.
     PasswordKind { example: Some("correct horse battery".into()), format: Some("password"), max_length: Some(128) }
     /// The id of a picture code.
     ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
     /// The text of a picture code.
-    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(8) }
+    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(DECORATED) }
     /// A name.
     NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
     /// The URL of a picture.

@@ -132,7 +132,7 @@ impl Ihome {
         body: ClassicJson<IhomeRegistration>,
     ) -> Result<SessionAnswer<RegisterClassic>> {
         let IhomeRegistration { mobile, sms_code, password, password2 } = body.0;
-        self.0.register(context, mobile, ("sms_code", sms_code), password, Some(password2)).await
+        self.0.register(context, mobile, ("sms_code", sms_code), password, password2).await
     }
 
     /// Sign in with a password

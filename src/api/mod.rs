@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem::{Endpoint, Response, Route, get};
+use poem::{Endpoint, Response, Route};
 use poem_openapi::{ContactObject, LicenseObject, OpenApiService, Tags};
 
 mod aliases;
@@ -162,7 +162,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let swagger_ui = service.swagger_ui_html();
     let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
     if let Some(outbox) = outbox {
-        routes = routes.at("/dev/sms", get(dev_sms::DevSms(outbox)));
+        routes = routes.at("/dev/sms", dev_sms::DevSms(outbox));
     }
     let pipeline = pipeline::Pipeline {
         routes,

@@ -12,7 +12,7 @@ use super::{
     },
     context::RequestContext,
     envelope::ClassicOutcome,
-    form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, PasswordKind, SmsCodeKind},
+    form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
     image_codes::{ClassicPicture, classic_picture},
     names::{ClassicJson, ClassicQuery},
 };
@@ -43,6 +43,9 @@ struct PassportRegistration {
     /// The password: 8 to 128 characters (the service may ask for more than 8), not a common one. `passwd` stands for
     /// it, too.
     password: Field<PasswordKind>,
+    /// The password again; must be equal if it is sent. `null` or empty is as if left out. `passwd2` stands for it,
+    /// too.
+    password2: OptionalField<PasswordKind>,
 }
 
 /// The section.
@@ -87,8 +90,8 @@ impl Passport {
         context: &RequestContext,
         body: ClassicJson<PassportRegistration>,
     ) -> Result<SessionAnswer<RegisterClassic>> {
-        let PassportRegistration { mobile, smscode, password } = body.0;
-        self.0.register(context, mobile, ("smscode", smscode), password, None).await
+        let PassportRegistration { mobile, smscode, password, password2 } = body.0;
+        self.0.register(context, mobile, ("smscode", smscode), password, password2).await
     }
 
     /// Sign in with a password

@@ -6,7 +6,7 @@ use regex::Regex;
 use unicode_normalization::UnicodeNormalization;
 
 /// In bytes. No one types more for a number or a code, however decorated.
-const MAX_LENGTH: usize = 256;
+pub const MAX_LENGTH: usize = 256;
 
 /// What people and programs put around and between digits: white space, what cannot be seen (a contact copied in iOS
 /// starts with U+202D), dashes with the minus sign, dots, round brackets.

@@ -253,3 +253,14 @@ async fn no_alias_is_in_the_document() {
     assert_eq!(paths.keys().filter(|path| path.starts_with("/passport/")).count(), 5);
     assert!(paths["/api/v1.0/session"].get("post").is_none() && paths["/api/v1.0/users"].get("get").is_none());
 }
+
+#[tokio::test]
+async fn the_root_of_a_prefix_is_unknown_in_the_envelope_of_its_family() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    for root in ["/api/v1.0", "/api/v1", "/api/v1_0/", "/api/1.0", "//api//v1//"] {
+        assert_eq!(app.get(root).await.expect(404)["errno"], 4201, "{root}");
+    }
+    for root in ["/app/v1_0", "/v1_0/", "/v1_0"] {
+        app.get(root).await.expect_error(404, "not_found");
+    }
+}

@@ -101,6 +101,17 @@ async fn behind_a_trusted_proxy_the_client_decides() {
 }
 
 #[tokio::test]
+async fn no_method_tells_others_that_the_page_of_developers_is_there() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        let request = || app.request(method.parse().unwrap(), "/dev/sms");
+        assert_eq!(app.send(request().header("via", "1.1 proxy")).await.status, 404, "{method}");
+        let expected = if matches!(method, "GET" | "HEAD") { 200 } else { 405 };
+        assert_eq!(app.send(request()).await.status, expected, "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_for_another_host_or_for_none_is_not_local() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     for (request, status) in [

@@ -252,7 +252,8 @@ async fn pages_of_allowed_origins_may_read_every_answer() {
             let answer = preflight(&app, path, origin).await;
             assert!(answer.status.is_success(), "{path}");
             assert_eq!(answer.header("access-control-allow-origin"), origin, "{path}");
-            let headers = "authorization, content-type, accept-language, idempotency-key, x-request-id, x-csrftoken";
+            let headers = "authorization, content-type, accept-language, idempotency-key, x-request-id, x-csrftoken, \
+                           x-challenge-response";
             assert_eq!(answer.header("access-control-allow-headers"), headers, "{path}");
             for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
                 let allowed = answer.header("access-control-allow-methods");

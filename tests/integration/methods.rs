@@ -168,3 +168,17 @@ async fn a_body_means_nothing_to_a_request_that_takes_none() {
         assert_eq!(head.status, 200);
     }
 }
+
+#[tokio::test]
+async fn a_path_that_is_not_utf_8_is_refused_by_the_rule_of_its_value() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    let tokens = app.sign_in(MOBILE).await;
+    for bytes in ["%FF", "13800138001%FF", "%C3%28", "%ED%A0%80"] {
+        app.get(&format!("/app/v1_0/sms/codes/{bytes}")).await.expect_error(400, "mobile_invalid");
+        app.get(&format!("/app/v1_0/image_codes/{bytes}")).await.expect_fields(&["id"]);
+        let told = app.get(&format!("/api/v1.0/imagecode/{bytes}")).await.expect_errno(4103);
+        assert!(told["errmsg"].as_str().unwrap().contains("id"), "{told}");
+        let one = app.request(Method::DELETE, &format!("/app/v1_0/user/sessions/{bytes}")).bearer_auth(&tokens.access);
+        app.send(one).await.expect_error(404, "not_found");
+    }
+}

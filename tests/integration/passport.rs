@@ -82,6 +82,19 @@ async fn numbers_stand_for_mobile_codes_and_ids() {
     app.post(REGISTER, body).await.expect_errno(0);
 }
 
+#[tokio::test]
+async fn a_repeated_password_must_be_the_same_under_each_of_its_names() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    let code = code(&app).await;
+    for name in ["password2", "passwd2", "repassword"] {
+        let mut body = json!({ "mobile": MOBILE, "smscode": code, "password": PASSWORD });
+        body[name] = json!("another password");
+        expect_refusal(&app.post(REGISTER, body).await, 4103, "两次密码不一致");
+    }
+    let body = json!({ "mobile": MOBILE, "smscode": code, "password": PASSWORD, "password2": PASSWORD });
+    app.post(REGISTER, body).await.expect_errno(0);
+}
+
 on_every_backend! {
     async fn every_refusal_has_its_errno(backends: Backends) {
         let app = TestApp::start(backends).await;
