@@ -199,16 +199,19 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 
 /// Opens the database and brings its schema up to date.
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
-    let users = users::connect(&config.database(), config.database_statements, config.database_max_connections).await;
-    let users = users.map_err(|error| match error {
+    let opened = async {
+        let (statements, connections) = (config.database_statements, config.database_max_connections);
+        let users = users::connect(&config.database(), statements, connections).await?;
+        users.migrate().await?;
+        Ok(users)
+    };
+    opened.await.map_err(|error| match error {
         OpenError::Unavailable(error) => StartError::Store(error),
         OpenError::Unfit(reason) if config.database_url.is_some() => {
             StartError::Config(format!("DATABASE_URL=(hidden): {reason}"))
         }
         OpenError::Unfit(reason) => StartError::Config(format!("DATA_DIR={}: {reason}", config.data_dir.display())),
-    })?;
-    users.migrate().await?;
-    Ok(users)
+    })
 }
 
 /// `SECRET_KEY`, or the one that a former start generated, or a new one.

@@ -98,13 +98,17 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if config.metrics_addr.is_some() {
         metrics::install(Clock::system().now());
     }
-    let App { endpoint, stopping, readiness, detached, background, .. } = app::build(config, Clock::system()).await?;
+    let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
+    let built = tokio::select! {
+        built = app::build(config, Clock::system()) => built?,
+        () = signals.next() => return Ok(()),
+    };
+    let App { endpoint, stopping, readiness, detached, background, .. } = built;
     let scrapes = match config.metrics_addr {
         Some(address) => Some(bind("METRICS_ADDR", address).await?),
         None => None,
     };
     let listener = bind("HTTP_ADDR", config.http_addr).await?;
-    let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     greet(config);
     if config.prints_codes_in_public() {
         tracing::warn!("SMS_PROVIDER=console prints codes and sends none, although PUBLIC_URL is not local");

@@ -147,7 +147,7 @@ impl Keys {
 }
 
 /// The key that signs: of the files of the wanted algorithm that are old enough, the one with the greatest stem; else
-/// the derived key; with neither, the greatest stem of all.
+/// the derived key; with neither, the file that was there first, which most instances know.
 fn signing(
     algorithm: Algorithm,
     derived: Option<&Arc<Key>>,
@@ -156,9 +156,9 @@ fn signing(
 ) -> Option<Arc<Key>> {
     let of_algorithm = || loaded.iter().filter(|loaded| loaded.key.algorithm == algorithm);
     let known = of_algorithm().filter(|loaded| loaded.age(now) >= SIGNS_FROM).max_by_key(|loaded| &loaded.key.kid);
-    let newest = || of_algorithm().max_by_key(|loaded| &loaded.key.kid);
+    let oldest = || of_algorithm().max_by_key(|loaded| (loaded.age(now), &loaded.key.kid));
     let known = known.map(|loaded| &loaded.key).or(derived);
-    known.or_else(|| newest().map(|loaded| &loaded.key)).cloned()
+    known.or_else(|| oldest().map(|loaded| &loaded.key)).cloned()
 }
 
 /// All keys verify.

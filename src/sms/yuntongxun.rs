@@ -10,7 +10,7 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{SmsError, SmsMessage, SmsProvider, call};
 use crate::clock::Clock;
@@ -47,7 +47,7 @@ pub struct Yuntongxun {
 #[derive(Deserialize)]
 struct Answer {
     #[serde(rename = "statusCode")]
-    status_code: Value,
+    status_code: String,
 }
 
 impl Yuntongxun {
@@ -80,8 +80,6 @@ impl Yuntongxun {
 impl SmsProvider for Yuntongxun {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError> {
         let (status, Answer { status_code }) = call(VENDOR, self.request(message)).await?;
-        // Gateways in front of the vendor make numbers of them.
-        let status_code = status_code.as_str().map_or_else(|| status_code.to_string(), str::to_owned);
         if status.is_success() && status_code == "000000" {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use crate::support::{Answer, TestApp, backends::Backends, on_every_backend};
 const EXAMPLE: (&str, &str) = ("13800100500", "246810");
 
 /// What a proxy that is not declared adds or leaves as it is, and a page of a stranger brings along.
-const MARKS: [(&str, &str); 16] = [
+const MARKS: [(&str, &str); 26] = [
     ("x-forwarded-for", "127.0.0.1"),
     ("x-forwarded-for", ""),
     ("x-forwarded-host", "localhost"),
@@ -22,6 +22,11 @@ const MARKS: [(&str, &str); 16] = [
     ("x-real-ip", "127.0.0.1"),
     ("via", "1.1 proxy"),
     ("cf-connecting-ip", "127.0.0.1"),
+    ("x-original-forwarded-for", "127.0.0.1"),
+    ("x-cluster-client-ip", "127.0.0.1"),
+    ("fastly-client-ip", "127.0.0.1"),
+    ("x-azure-clientip", "127.0.0.1"),
+    ("cdn-loop", "cdn"),
     ("host", "id.example.com"),
     ("host", "id.example.com:8000"),
     ("host", "192.0.2.1"),
@@ -30,6 +35,11 @@ const MARKS: [(&str, &str); 16] = [
     ("host", "notlocalhost"),
     ("host", "127.0.0.1.nip.io"),
     ("host", "localhost@example.com"),
+    ("host", "example.com@localhost"),
+    ("host", "example.com@x.localhost"),
+    ("host", "[::1].example.com"),
+    ("host", "[::1]example.com"),
+    ("host", "localhost:99999"),
 ];
 
 const LOCAL_HOSTS: [&str; 8] = [

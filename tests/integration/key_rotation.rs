@@ -114,6 +114,8 @@ async fn the_key_that_signs_depends_on_the_files_and_not_on_when_the_service_sta
     expect_signs(Algorithm::Es256, &[OLD, OLD, NEW, NEW], Some(1)).await;
     expect_signs(Algorithm::EdDsa, &[NEW, OLD], Some(1)).await;
     // No key is derived for RS256: what is there has to sign.
-    expect_signs(Algorithm::Rs256, &[NEW, NEW], Some(1)).await;
+    expect_signs(Algorithm::Rs256, &[NEW], Some(0)).await;
+    expect_signs(Algorithm::Rs256, &[NEW, 2 * NEW], Some(0)).await;
+    expect_signs(Algorithm::Rs256, &[2 * NEW, NEW], Some(1)).await;
     expect_signs(Algorithm::Rs256, &[OLD, NEW], Some(0)).await;
 }

@@ -40,6 +40,16 @@ fn address(process: &Process) -> &str {
     process.url.strip_prefix("http://").unwrap()
 }
 
+#[tokio::test]
+async fn a_signal_ends_a_start_that_waits_for_a_database() {
+    let (silent, folder) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), tempfile::tempdir().unwrap());
+    let url = format!("postgres://postgres@{}/postgres", silent.local_addr().unwrap());
+    let mut process = Process::start(folder.path(), &[("DATABASE_URL", &url)], &[]);
+    let (_connection, _) = silent.accept().await.unwrap();
+    process.running.signal("TERM");
+    assert_eq!(process.running.end().await, 0);
+}
+
 /// Waits until new connections are refused.
 async fn until_closed(address: &str) {
     until("the listener is closed", PATIENCE, async || TcpStream::connect(address).await.is_err()).await;

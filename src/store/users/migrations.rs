@@ -2,6 +2,19 @@
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 
+use super::OpenError;
+use crate::store::StoreError;
+
+/// Why they did not run: a history that does not fit stays as it is, however often the service is started.
+pub fn failed(store: &'static str, error: MigrateError) -> OpenError {
+    match error {
+        MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
+            OpenError::Unfit(error.to_string())
+        }
+        error => StoreError::new(store, error).into(),
+    }
+}
+
 /// Runs those that are missing. The caller holds a lock: two runs at once would both apply them.
 ///
 /// An unknown one that is newer than all of `migrator` is accepted: a newer version of the service has run it, and during a

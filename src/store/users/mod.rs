@@ -252,7 +252,10 @@ pub trait Administration: Send + Sync {
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError>;
 
     /// Brings the schema up to date; safe when several instances start at once.
-    async fn migrate(&self) -> Result<(), StoreError>;
+    ///
+    /// # Errors
+    /// [`OpenError::Unfit`] if the database was migrated by something other than a version of this service.
+    async fn migrate(&self) -> Result<(), OpenError>;
 }
 
 /// Why a database is not opened.

@@ -78,7 +78,7 @@ impl Troubles {
     /// Logs what is new.
     fn found(&self, place: usize, mut reason: String) {
         if self.encrypted && reason == TIMED_OUT {
-            reason += ": does this port expect TLS?";
+            reason += " in the TLS handshake: does this port speak TLS?";
         }
         let mut troubles = self.locked();
         if !troubles.iter().flatten().any(|known| *known == reason) {

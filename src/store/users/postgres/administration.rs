@@ -6,7 +6,7 @@ use sqlx::{Executor, migrate::MigrateError};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, Statements, bounded, migrations, rows::user_columns},
+    super::{Administration, Cursor, OpenError, Statements, bounded, migrations, rows::user_columns},
     Postgres, STORE,
     decline::again,
     end_sessions,
@@ -151,12 +151,12 @@ impl Administration for Postgres {
         bounded(STORE, query.fetch_one(&self.pool)).await
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
+    async fn migrate(&self) -> Result<(), OpenError> {
         // Unnamed, whatever is set: then it is right behind a pooler, too.
         let pool = Pool::new(self.options.clone(), Statements::Unnamed, &SETTINGS_OF_MIGRATIONS, 1);
         let migrated = migrate(&pool).await;
         pool.close().await;
-        migrated.map_err(|error| StoreError::new(STORE, error))
+        migrated.map_err(|error| migrations::failed(STORE, error))
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::{Sqlite as Driver, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, bounded, migrations, rows::user_columns},
+    super::{Administration, Cursor, OpenError, bounded, migrations, rows::user_columns},
     STORE, Sqlite, end_sessions, user_from,
 };
 use crate::{
@@ -137,13 +137,13 @@ impl Administration for Sqlite {
         .await
     }
 
-    async fn migrate(&self) -> Result<(), StoreError> {
+    async fn migrate(&self) -> Result<(), OpenError> {
         let failed = |error: sqlx::Error| StoreError::new(STORE, error);
         // sqlx locks PostgreSQL while it migrates, but not SQLite.
         let mut transaction = self.writer.begin().await.map_err(failed)?;
         let known = sqlx::migrate!("migrations/sqlite");
-        migrations::run(known, &mut *transaction).await.map_err(|error| StoreError::new(STORE, error))?;
-        transaction.commit().await.map_err(failed)
+        migrations::run(known, &mut *transaction).await.map_err(|error| migrations::failed(STORE, error))?;
+        Ok(transaction.commit().await.map_err(failed)?)
     }
 }
 
