@@ -156,8 +156,8 @@ pub struct Config {
     #[arg(long, env, value_name = "CIDRS", value_delimiter = ',', value_parser = parse_network)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Origins that may call from a browser or a web view, such as https://app.example.com, https://*.example.com (one
-    /// label) or capacitor://localhost, with commas between; * for any, then without cookies [default: none]
+    /// Origins that may call from a browser or a web view, such as `https://app.example.com`, `https://*.example.com`
+    /// (one label) or `capacitor://localhost`, with commas between; * for any, then without cookies [default: none]
     #[arg(long, env, value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<AllowedOrigin>,
 
