@@ -22,14 +22,17 @@ pub fn load(path: &Path) -> Result<(), Vec<String>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let text: String = entries.into_iter().map(|entry| entry.text).collect();
     // None of it can be wrong any more.
-    dotenvy::from_read(text.as_bytes()).map_err(|_| vec![format!("{}: cannot be read", path.display())])
+    dotenvy::from_read(text_of(entries).as_bytes()).map_err(|_| vec![format!("{}: cannot be read", path.display())])
 }
 
 /// A whole file in dotenvy's own terms.
 pub fn as_dotenvy_takes_it(text: &str) -> String {
-    entries(text.as_bytes()).into_iter().map(|entry| entry.text).collect()
+    text_of(entries(text.as_bytes()))
+}
+
+fn text_of(entries: Vec<Entry>) -> String {
+    entries.into_iter().map(|entry| entry.text).collect()
 }
 
 /// A line, or several of them where a quote is open, as dotenvy takes it.

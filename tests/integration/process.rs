@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use clap::CommandFactory;
 use futures_util::future::join_all;
-use phonepass::config::Cli;
+use phonepass::{config::Cli, env_file};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::{
@@ -200,7 +200,8 @@ fn the_example_of_an_env_file_lists_every_variable_with_its_default() {
     let settings = example.lines().map(|line| line.trim_start_matches("# "));
     let settings: Vec<_> =
         settings.filter(|line| line.split_once('=').is_some_and(|(name, _)| is_name(name))).collect();
-    let settings: Vec<_> = dotenvy::from_read_iter(settings.join("\n").as_bytes()).map(Result::unwrap).collect();
+    let settings = env_file::as_dotenvy_takes_it(&settings.join("\n"));
+    let settings: Vec<_> = dotenvy::from_read_iter(settings.as_bytes()).map(Result::unwrap).collect();
 
     let names = |settings: &mut dyn Iterator<Item = String>| settings.collect::<Vec<_>>().join("\n");
     let expected = variables();
