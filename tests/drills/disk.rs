@@ -49,11 +49,7 @@ async fn no_sign_in_is_lost_and_nothing_restarted_when_files_may_not_grow_for_a_
     let mut patient = Command::new("sh");
     patient.args(["-c", "trap '' XFSZ; exec \"$0\"", env!("CARGO_BIN_EXE_phonepass")]);
     let instance = stack.instance_by(patient).await;
-    let limit = |instance: &Instance, bytes: &str| {
-        let pid = instance.process.running.id().to_string();
-        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status();
-        assert!(limited.expect("prlimit, of util-linux").success());
-    };
+    let limit = |instance: &Instance, bytes: &str| instance.process.running.limit_file_size(bytes);
     outlives(stack, instance, |instance| limit(instance, "4096"), |instance| limit(instance, "unlimited")).await;
 }
 

@@ -2,13 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{Answer, MOBILE, PASSWORD, TestApp, backends::Backends};
-
-#[track_caller]
-fn expect_rule(answer: &Answer, rule: &str) {
-    let body = answer.expect_errno(4103);
-    assert!(body["errmsg"].as_str().unwrap().contains(rule), "{body}");
-}
+use crate::{
+    classic_names::expect_rule,
+    support::{MOBILE, PASSWORD, TestApp, backends::Backends},
+};
 
 #[tokio::test]
 async fn the_calls_own_name_counts_before_the_others_and_those_count_in_their_order() {
@@ -27,7 +24,7 @@ async fn the_calls_own_name_counts_before_the_others_and_those_count_in_their_or
         &["passport", "Passport", "passwd"],
         &["PASSPORT", "passwd"],
     ] {
-        expect_rule(&app.post("/passport/login", body(names)).await, "password 必须是字符串");
+        expect_rule(&app.post("/passport/login", body(names)).await, "password 必须是字符串", &names.join(" "));
     }
     for (path, names) in [
         ("/passport/image_code", &["code_id", "codeId", "cur_id", "image_code_id", "cur", "id", "image_code"][..]),
@@ -53,7 +50,7 @@ async fn the_calls_own_name_counts_before_the_others_and_those_count_in_their_or
     // Each send call has its own names, which the other one knows as well.
     for (call, own, other) in [("smscode", "id", "image_code_id"), ("sms_codes", "image_code_id", "id")] {
         let answer = app.get(&format!("/api/v1.0/{call}/{MOBILE}?text=k7xw&{other}=never-drawn&{own}=a.b")).await;
-        expect_rule(&answer, &format!("{own} 必须是 1 到 64 个"));
+        expect_rule(&answer, &format!("{own} 必须是 1 到 64 个"), own);
     }
     for (call, own, other) in [("smscode", "text", "image_code"), ("sms_codes", "image_code", "text")] {
         app.put_picture("x", "k7xw").await;
@@ -86,6 +83,6 @@ async fn an_empty_value_hides_none_that_is_filled_in() {
         });
         app.post("/api/v1.0/users", body).await.expect_errno(0);
         let body = json!({ "mobile": mobile, "password": empty, "passwd": "" });
-        expect_rule(&app.post("/api/v1.0/sessions", body).await, "password 必填");
+        expect_rule(&app.post("/api/v1.0/sessions", body).await, "password 必填", "no password");
     }
 }

@@ -123,8 +123,9 @@ impl Case {
     }
 }
 
+/// Fails unless a parameter was refused, by this rule.
 #[track_caller]
-fn expect_rule(answer: &Answer, rule: &str, place: &str) {
+pub fn expect_rule(answer: &Answer, rule: &str, place: &str) {
     let body = answer.expect_errno(4103);
     assert!(body["errmsg"].as_str().unwrap().contains(rule), "{place}: {body}");
 }

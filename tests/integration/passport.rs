@@ -74,7 +74,7 @@ on_every_backend! {
 #[tokio::test]
 async fn numbers_stand_for_mobile_codes_and_ids() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
-    app.app.codes.put_image_code("1700000000000", "2345", std::time::Duration::from_secs(300)).await.unwrap();
+    app.put_picture("1700000000000", "2345").await;
     let body = json!({ "mobile": 13_800_138_000_u64, "image_code": 2345, "image_code_id": 1_700_000_000_000_u64 });
     app.post(SMS_CODE, body).await.expect_errno(0);
     let code: u64 = app.last_code(MOBILE).parse().unwrap();

@@ -265,7 +265,7 @@ impl TestApp {
     /// What the picture under an id says.
     pub async fn picture_text(&self, id: &str) -> String {
         let text = self.app.codes.take_image_code(id).await.unwrap().expect("a picture code");
-        self.app.codes.put_image_code(id, &text, Duration::from_secs(300)).await.unwrap();
+        self.put_picture(id, &text).await;
         text
     }
 

@@ -61,6 +61,13 @@ impl Running {
         assert!(Command::new("sh").arg("-c").arg(script).status().unwrap().success());
     }
 
+    /// Lets no file of the program grow beyond so many bytes, or `unlimited`. It has to ignore SIGXFSZ.
+    pub fn limit_file_size(&self, bytes: &str) {
+        let (pid, limit) = (self.id().to_string(), format!("--fsize={bytes}:unlimited"));
+        let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(limited.expect("prlimit, of util-linux").success());
+    }
+
     /// The exit code (-1 after a signal), once there is one.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.0.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
