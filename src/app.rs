@@ -342,6 +342,7 @@ fn sms_code_settings(config: &Config) -> SmsCodeSettings {
         image_code: config.image_code,
         text: config.sms_text.clone(),
         text_domain: config.sms_text_domain.clone(),
+        mobile_block: config.mobile_block.clone(),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 };
 
 failures! {
-    SendClassicCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
+    SendClassicCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
         SmsQuotaExceeded, SmsSendFailed;
     RegisterClassic: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, MobileTaken;
     SignInClassic: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled;

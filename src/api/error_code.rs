@@ -9,6 +9,7 @@ use super::language::Language;
 pub enum ErrorCode {
     RequestInvalid,
     MobileInvalid,
+    MobileBlocked,
     ImageCodeInvalid,
     ImageCodeExpired,
     SmsCodeInvalid,
@@ -57,9 +58,10 @@ impl Meaning {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::RequestInvalid,
         Self::MobileInvalid,
+        Self::MobileBlocked,
         Self::ImageCodeInvalid,
         Self::ImageCodeExpired,
         Self::SmsCodeInvalid,
@@ -96,6 +98,9 @@ impl ErrorCode {
         let (name, status, errno, zh, en) = match self {
             Self::RequestInvalid => ("request_invalid", BAD, 4103, "请求参数错误", "The request is invalid"),
             Self::MobileInvalid => ("mobile_invalid", BAD, 4103, "手机号格式不正确", "The mobile number is invalid"),
+            Self::MobileBlocked => {
+                ("mobile_blocked", BAD, 4103, "该号段不支持接收验证码", "No codes are sent to this number")
+            }
             Self::ImageCodeInvalid => ("image_code_invalid", BAD, 4004, "图形验证码错误", "The picture code is wrong"),
             Self::ImageCodeExpired => {
                 ("image_code_expired", BAD, 4002, "图形验证码已过期", "The picture code has expired")

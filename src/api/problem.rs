@@ -75,6 +75,7 @@ impl From<Error> for Problem {
                 message: Text::new("与当前手机号相同", "is the account's number already"),
             }
             .into(),
+            Error::MobileBlocked => Code::MobileBlocked.into(),
             Error::OneOfTwoCodes { code, error } => Self::from(*error).about(code),
             Error::ImageCodeRequired => Code::ImageCodeRequired.into(),
             Error::ImageCodeInvalid => Code::ImageCodeInvalid.into(),

@@ -21,9 +21,9 @@ use crate::{
 };
 
 failures! {
-    SendLoginCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
+    SendLoginCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
         SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed;
-    SendCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
+    SendCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
         SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed, MediaTypeUnsupported;
 }
 

@@ -10,6 +10,9 @@ pub enum Error {
     /// The purpose of a code does not go with this number.
     #[error("this code is not sent to this number")]
     NumberNotAllowed,
+    /// The operator lets no code go to numbers that begin like this one.
+    #[error("no code is sent to numbers like this one")]
+    MobileBlocked,
     /// The account has this number already.
     #[error("this is the account's number already")]
     NumberUnchanged,

@@ -102,6 +102,8 @@ pub struct SmsCodeSettings {
     pub text: String,
     /// `SMS_TEXT_DOMAIN`, for codes that fill themselves in.
     pub text_domain: Option<String>,
+    /// `MOBILE_BLOCK`: how numbers begin that get no code.
+    pub mobile_block: Vec<String>,
 }
 
 /// Makes, sends and checks one-time codes (ASVS 6.5, 6.6).
@@ -142,12 +144,13 @@ impl SmsCodes {
         self.limits.settings().resend_gap
     }
 
-    /// Sends a code to an app: who may ask → test number → limits → picture code → message.
+    /// Sends a code to an app: blocked number → who may ask → test number → limits → picture code → message.
     ///
     /// A repetition that comes too early is told before any picture code is asked for, and one that is sent along is
     /// not looked at then.
     pub async fn send(self: &Arc<Self>, request: CodeRequest) -> Result<(), Error> {
         let CodeRequest { mobile, purpose, caller, picture, origin } = request;
+        self.check_block(&mobile)?;
         let known = self.check_purpose(&mobile, purpose, caller).await?;
         if self.settings.test_codes.of(&mobile, &origin).is_some() {
             return Ok(());
@@ -169,13 +172,14 @@ impl SmsCodes {
         self.detached.to_the_end(async move { this.deliver(slot, known, message, trusted, origin).await }).await
     }
 
-    /// Sends a code to a classic front end: picture code → registered already? → limits → message.
+    /// Sends a code to a classic front end: blocked number → picture code → registered already? → limits → message.
     pub async fn send_classic(
         self: &Arc<Self>,
         mobile: Mobile,
         picture: &PictureAnswer,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
+        self.check_block(&mobile)?;
         self.image_codes.check(picture).await?;
         if self.users.user_by_mobile(&mobile).await?.is_some() {
             return Err(Error::MobileTaken);
@@ -266,6 +270,14 @@ impl SmsCodes {
         }
     }
 
+    /// Is this a number that gets no code, not even of a user or a test? It depends on the digits alone, so it comes
+    /// first: nothing is looked up, counted or used up.
+    fn check_block(&self, mobile: &Mobile) -> Result<(), Error> {
+        let mut prefixes = self.settings.mobile_block.iter();
+        let blocked = prefixes.any(|prefix| mobile.as_str().starts_with(prefix));
+        if blocked { Err(Error::MobileBlocked) } else { Ok(()) }
+    }
+
     /// May this number get a code for this purpose? Answers whether there is anybody to send it to.
     async fn check_purpose(&self, mobile: &Mobile, purpose: Purpose, caller: Option<Identity>) -> Result<bool, Error> {
         match purpose {
@@ -339,7 +351,9 @@ impl SmsCodes {
         }
         Err(match error {
             SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.resend_gap() },
-            SmsError::Refused { .. } | SmsError::Unreachable { .. } => Error::SmsSendFailed,
+            SmsError::Refused { .. } | SmsError::NumberRefused { .. } | SmsError::Unreachable { .. } => {
+                Error::SmsSendFailed
+            }
         })
     }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    SmsError, SmsMessage, SmsProvider, call,
+    Objection, SmsError, SmsMessage, SmsProvider, call,
     signature::{Signed, hmac, host, query, sha256},
 };
 use crate::{clock::Clock, hex::hex};
@@ -88,9 +88,14 @@ impl SmsProvider for Aliyun {
         if status.is_success() && code == "OK" {
             return Ok(());
         }
-        // `isv.DAY_LIMIT_CONTROL` and the like limit the account.
-        let limits_number = code == "isv.BUSINESS_LIMIT_CONTROL";
-        Err(SmsError::said_no(VENDOR, status, code, limits_number))
+        let objection = match code.as_str() {
+            // `isv.DAY_LIMIT_CONTROL` and the like limit the account.
+            "isv.BUSINESS_LIMIT_CONTROL" => Objection::Frequency,
+            // The blacklist is that of numbers: all that varies in the text is digits, which no list of words has.
+            "isv.MOBILE_NUMBER_ILLEGAL" | "isv.BLACK_KEY_CONTROL_LIMIT" => Objection::Number,
+            _ => Objection::Else,
+        };
+        Err(SmsError::said_no(VENDOR, status, code, objection))
     }
 }
 

@@ -69,6 +69,15 @@ pub enum SmsError {
         /// The vendor's own code or HTTP status.
         code: String,
     },
+    /// The vendor sends nothing to this number: it does not exist, cannot receive messages, or is on a list of blocked
+    /// ones.
+    #[error("{vendor} does not send to this number: {code}")]
+    NumberRefused {
+        /// Which vendor.
+        vendor: &'static str,
+        /// The vendor's own code or HTTP status.
+        code: String,
+    },
     /// No answer, or none that makes sense.
     #[error("{vendor} cannot be reached: {reason}")]
     Unreachable {
@@ -79,13 +88,34 @@ pub enum SmsError {
     },
 }
 
+/// What a vendor's code objects to.
+#[derive(Clone, Copy)]
+enum Objection {
+    /// To how often the number gets messages.
+    Frequency,
+    /// To the number.
+    Number,
+    /// To anything else: the account, the template, the text.
+    Else,
+}
+
 impl SmsError {
-    /// The vendor said no: a limit if its code says so or the status is 429, else a refusal.
-    fn said_no(vendor: &'static str, status: StatusCode, code: String, limits_number: bool) -> Self {
-        if limits_number || status == StatusCode::TOO_MANY_REQUESTS {
-            Self::Throttled { vendor, code }
-        } else {
-            Self::Refused { vendor, code }
+    /// Did the vendor fail, rather than refuse this number? Only then is it skipped and another one tried: otherwise
+    /// numbers that vendors refuse would switch all of them off, and cost a call to each.
+    pub fn is_the_vendors_failure(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Unreachable { .. } => true,
+            Self::Throttled { .. } | Self::NumberRefused { .. } => false,
+        }
+    }
+
+    /// The vendor said no. HTTP 429 is a limit, whatever the code says.
+    fn said_no(vendor: &'static str, status: StatusCode, code: String, objection: Objection) -> Self {
+        match objection {
+            _ if status == StatusCode::TOO_MANY_REQUESTS => Self::Throttled { vendor, code },
+            Objection::Frequency => Self::Throttled { vendor, code },
+            Objection::Number => Self::NumberRefused { vendor, code },
+            Objection::Else => Self::Refused { vendor, code },
         }
     }
 
@@ -130,7 +160,9 @@ async fn call<T: DeserializeOwned>(vendor: &'static str, request: RequestBuilder
     // The parser's own words may quote the answer, and the answer may quote the number.
     let answer = serde_json::from_slice(&body).map_err(|_| match status {
         // A gateway's limit: it does not speak the vendor's language.
-        StatusCode::TOO_MANY_REQUESTS => SmsError::said_no(vendor, status, status.as_u16().to_string(), false),
+        StatusCode::TOO_MANY_REQUESTS => {
+            SmsError::said_no(vendor, status, status.as_u16().to_string(), Objection::Else)
+        }
         _ => unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())),
     })?;
     Ok((status, answer))

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    SmsError, SmsMessage, SmsProvider, call,
+    Objection, SmsError, SmsMessage, SmsProvider, call,
     signature::{Signed, hmac, host},
 };
 use crate::{clock::Clock, hex::hex};
@@ -115,8 +115,14 @@ impl SmsProvider for Tencent {
         if status.is_success() && code == "Ok" {
             return Ok(());
         }
-        let limits_number = code.starts_with("LimitExceeded.");
-        Err(SmsError::said_no(VENDOR, status, code, limits_number))
+        let objection = match code.as_str() {
+            "FailedOperation.PhoneNumberInBlacklist" | "InvalidParameterValue.IncorrectPhoneNumber" => {
+                Objection::Number
+            }
+            _ if code.starts_with("LimitExceeded.") => Objection::Frequency,
+            _ => Objection::Else,
+        };
+        Err(SmsError::said_no(VENDOR, status, code, objection))
     }
 }
 
