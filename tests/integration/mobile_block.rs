@@ -48,13 +48,15 @@ on_every_backend! {
 
 on_every_backend! {
     async fn a_user_whose_number_is_blocked_later_gets_no_code_either_but_signs_in_by_password(backends: Backends) {
-        let app = TestApp::start(backends).await;
+        // The tokens of one instance are good at the other.
+        let issuer = "--jwt-issuer=https://id.example.com";
+        let app = TestApp::start_with(backends, &[issuer]).await;
         app.register(BLOCKED, PASSWORD).await.expect_errno(0);
         let body = json!({ "mobile": BLOCKED, "password": PASSWORD });
         let own = Tokens::of(&app.post("/app/v1_0/authorizations/password", body.clone()).await.expect(201));
         app.advance(61).await;
 
-        let app = TestApp::start_at(app.clock.clone(), app.stores.clone(), &[BLOCK]).await;
+        let app = TestApp::start_at(app.clock.clone(), app.stores.clone(), &[BLOCK, issuer]).await;
         for purpose in ["login", "reset_password", "change_mobile", "delete_account"] {
             ask_as(&app, &own.access, BLOCKED, purpose).await.expect_error(400, "mobile_blocked");
         }

@@ -334,12 +334,12 @@ async fn a_yuntongxun_message_is_signed_in_china_time() {
 
 #[tokio::test]
 async fn a_yuntongxun_refusal_keeps_the_vendors_code_and_drops_its_words() {
-    let refusal = r#"{"statusCode":"160034","statusMsg":"13800138000: black-listed"}"#;
+    let refusal = r#"{"statusCode":"160032","statusMsg":"13800138000: no such template"}"#;
     for status in [200, 400] {
         let (_, url) = StandIn::start(0, &[(status, refusal)]).await;
         let result = yuntongxun(&url, Clock::system()).send(&message()).await;
-        assert_eq!(result.as_ref().unwrap_err().to_string(), "yuntongxun refused the message: 160034");
-        assert_refused(result, "160034");
+        assert_eq!(result.as_ref().unwrap_err().to_string(), "yuntongxun refused the message: 160032");
+        assert_refused(result, "160032");
     }
 }
 
