@@ -1,0 +1,149 @@
+//! Who may connect: so many connections an address, as long as there is room.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use super::room::Room;
+use crate::{config::Config, telemetry::metrics};
+
+/// The door of one listener.
+#[derive(Debug)]
+pub struct Door {
+    room: Arc<Room>,
+    /// `CONNECTIONS_PER_IP`; 0 is no bound.
+    per_address: u32,
+    /// Peers that speak for many clients, or that the operator trusts with more.
+    exempt: Vec<IpNet>,
+    open: Mutex<HashMap<IpAddr, u32>>,
+    warned: AtomicBool,
+}
+
+/// One connection's place, given back when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    door: Arc<Door>,
+    /// The address that it counts for; `None` for exempt peers.
+    counted: Option<IpAddr>,
+}
+
+impl Door {
+    /// Lets in at most so many connections an address.
+    pub fn new(room: Arc<Room>, per_address: u32, exempt: Vec<IpNet>) -> Arc<Self> {
+        Arc::new(Self { room, per_address, exempt, open: Mutex::default(), warned: AtomicBool::new(false) })
+    }
+
+    /// The door that the settings ask for.
+    pub fn of(config: &Config, room: Arc<Room>) -> Arc<Self> {
+        let exempt = [&config.trusted_proxies, &config.limit_exempt].into_iter().flatten().copied().collect();
+        Self::new(room, config.connections_per_ip, exempt)
+    }
+
+    /// Lets in all who come.
+    pub fn wide_open() -> Arc<Self> {
+        Self::new(Room::unbounded(), 0, Vec::new())
+    }
+
+    /// A place for a connection of this peer, if there is one.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
+        let peer = peer.to_canonical();
+        let exempt = self.exempt.iter().any(|network| network.contains(&peer));
+        let counted = (!exempt).then(|| whole_customer(peer));
+        if let Some(address) = counted
+            && !self.count(address)
+        {
+            metrics::CONNECTIONS_REFUSED.count(["address"]);
+            self.warn_of(peer);
+            return None;
+        }
+        if !self.room.take() {
+            metrics::CONNECTIONS_REFUSED.count(["room"]);
+            self.discount(counted);
+            return None;
+        }
+        metrics::CONNECTIONS_OPEN.add([], 1.0);
+        Some(Place { door: self.clone(), counted })
+    }
+
+    fn count(&self, address: IpAddr) -> bool {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.entry(address).or_insert(0);
+        if self.per_address > 0 && *open >= self.per_address {
+            return false;
+        }
+        *open += 1;
+        true
+    }
+
+    fn discount(&self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = open.entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// A proxy that is not declared brings all clients from one address.
+    fn warn_of(&self, peer: IpAddr) {
+        if is_near(peer) && !self.warned.swap(true, Ordering::Relaxed) {
+            let connections = self.per_address;
+            tracing::warn!(
+                %peer,
+                connections,
+                "connections beyond CONNECTIONS_PER_IP are refused; if this peer is a proxy, name it in TRUSTED_PROXIES"
+            );
+        }
+    }
+}
+
+impl Place {
+    /// How long the server waits for this peer where it would wait for this long. Exempt peers have their time: a proxy
+    /// may have a request on its way.
+    pub(super) fn patience(&self, full: Duration) -> Duration {
+        if self.counted.is_some() { self.door.room.patience(full) } else { full }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.door.discount(self.counted);
+        self.door.room.give_back();
+        metrics::CONNECTIONS_OPEN.add([], -1.0);
+    }
+}
+
+/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
+fn whole_customer(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// Is this a machine of the operator's own network, as proxies are? Load balancers of clouds use 100.64.0.0/10, too
+/// (RFC 6598).
+fn is_near(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            address.is_loopback()
+                || address.is_private()
+                || address.is_link_local()
+                || (first == 100 && (64..128).contains(&second))
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
