@@ -350,7 +350,7 @@ fn limit_settings(config: &Config) -> LimitSettings {
         resend_gap: config.sms_resend_seconds,
         sms_per_mobile_per_day: config.sms_per_mobile_per_day,
         sms_per_ip_per_hour: config.sms_per_ip_per_hour,
-        sms_total_per_hour: config.sms_total_per_hour,
+        sms_total_per_hour: config.sms_total_per_hour.unwrap_or(0),
         verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
         requests_per_ip_per_minute: config.requests_per_ip_per_minute,
         heeds_suspicion: config.image_code == ImageCodePolicy::Adaptive,

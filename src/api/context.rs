@@ -9,7 +9,10 @@ use poem::{
 use uuid::Uuid;
 
 use super::{client_ip::TrustedProxies, language::Language, locality::is_local};
-use crate::model::origin::{Origin, Presence};
+use crate::model::{
+    device::Device,
+    origin::{Origin, Presence},
+};
 
 /// Names a request, in both directions.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,6 +72,8 @@ impl RequestContext {
             user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_LENGTH).collect()),
             request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             presence: Presence::while_held(waiting),
+            device: Device::default(),
+            user_id: None,
         };
         Self {
             language: Language::from_header(bytes(header::ACCEPT_LANGUAGE)),
@@ -90,6 +95,12 @@ impl RequestContext {
     /// Where it comes from, for the rules.
     pub fn origin(&self) -> Arc<Origin> {
         self.origin.clone()
+    }
+
+    /// The same with what may show that it comes from the owner of an account: the device that the body describes, and
+    /// the user whose valid access token the request carries.
+    pub fn origin_with(&self, device: Device, user_id: Option<Uuid>) -> Arc<Origin> {
+        Arc::new(Origin { device, user_id, ..(*self.origin).clone() })
     }
 }
 

@@ -60,6 +60,17 @@ pub struct LimitSettings {
     pub heeds_suspicion: bool,
 }
 
+/// What suspicion of fraud does (`FRAUD`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum FraudPolicy {
+    /// Asks for a challenge.
+    Challenge,
+    /// Is an event and a metric alone.
+    Record,
+    /// Refuses the message.
+    Deny,
+}
+
 /// What can be guessed at. Each has a budget of its own: who runs out of one is not locked out of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guess {

@@ -5,6 +5,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use uuid::Uuid;
+
+use super::device::Device;
+
 /// What a request tells about its sender: kept with a session, counted in limits, written to the event log.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -18,6 +22,10 @@ pub struct Origin {
     pub is_local: bool,
     /// Does the sender still wait?
     pub presence: Presence,
+    /// The device that the sender describes.
+    pub device: Device,
+    /// Whose valid access token the request carries, where a handler has looked.
+    pub user_id: Option<Uuid>,
 }
 
 /// Tells whether anybody still waits for the answer to a request.
