@@ -123,7 +123,9 @@ fn refuse(stream: TcpStream) {
 /// Linux reports what has happened to a connection in the queue as an error of `accept`: clients must not make the others
 /// wait by it.
 fn is_about_the_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut

@@ -142,8 +142,6 @@ fn is_near(address: IpAddr) -> bool {
                 || address.is_link_local()
                 || (first == 100 && (64..128).contains(&second))
         }
-        IpAddr::V6(address) => {
-            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
-        }
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }

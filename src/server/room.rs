@@ -117,9 +117,13 @@ mod tests {
 
     #[test]
     fn stores_and_vendors_keep_a_share_of_the_descriptors() {
-        for (limit, database, expected) in
-            [(Some(1024), 12, 768), (Some(20_000), 12, 15_000), (Some(256), 12, 144), (Some(64), 12, 32), (Some(4096), 1000, 2048)]
-        {
+        for (limit, database, expected) in [
+            (Some(1024), 12, 768),
+            (Some(20_000), 12, 15_000),
+            (Some(256), 12, 144),
+            (Some(64), 12, 32),
+            (Some(4096), 1000, 2048),
+        ] {
             assert_eq!(places(limit, database), expected, "{limit:?}");
         }
         assert_eq!(places(None, 12), usize::MAX);
