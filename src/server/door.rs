@@ -145,3 +145,68 @@ fn is_near(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_of_ipv4_or_a_64_of_ipv6() {
+        let room = Room::of(100);
+        let door = Door::new(room.clone(), 2, vec!["192.0.2.0/24".parse().unwrap()]);
+        let enter = |address: &str| door.enter(address.parse().unwrap());
+        let mut inside = Vec::new();
+        for (address, enters) in [
+            ("198.51.100.1", true),
+            ("::ffff:198.51.100.1", true),
+            ("198.51.100.1", false),
+            ("198.51.100.2", true),
+            ("2001:db8::1", true),
+            ("2001:db8::ffff:1", true),
+            ("2001:db8:0:0:9::1", false),
+            ("2001:db8:0:1::1", true),
+            ("192.0.2.1", true),
+            ("::ffff:192.0.2.1", true),
+            ("192.0.2.1", true),
+        ] {
+            let place = enter(address);
+            assert_eq!(place.is_some(), enters, "{address}");
+            inside.extend(place);
+        }
+        assert_eq!(room.open(), inside.len());
+        inside.clear();
+        assert_eq!(room.open(), 0);
+        assert!(door.open.lock().unwrap().is_empty(), "what is closed takes no memory");
+        assert!(enter("198.51.100.1").is_some());
+    }
+
+    #[test]
+    fn a_place_that_there_is_no_room_for_counts_for_no_address() {
+        let door = Door::new(Room::of(1), 2, Vec::new());
+        let _inside = door.enter("198.51.100.1".parse().unwrap()).unwrap();
+        for _ in 0..10 {
+            assert!(door.enter("198.51.100.2".parse().unwrap()).is_none());
+        }
+        assert_eq!(door.open.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn proxies_are_near() {
+        for near in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.1.1",
+            "100.64.0.1",
+            "::1",
+            "fd00::1",
+            "fe80::1",
+        ] {
+            assert!(is_near(near.parse().unwrap()), "{near}");
+        }
+        for far in ["203.0.113.1", "100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+            assert!(!is_near(far.parse().unwrap()), "{far}");
+        }
+    }
+}
