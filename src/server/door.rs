@@ -15,6 +15,9 @@ use ipnet::IpNet;
 use super::room::Room;
 use crate::{config::Config, telemetry::metrics};
 
+const BY_ADDRESS: &str = "address";
+const FOR_ROOM: &str = "room";
+
 /// The door of one listener.
 #[derive(Debug)]
 pub struct Door {
@@ -38,6 +41,9 @@ pub struct Place {
 impl Door {
     /// Lets in at most so many connections an address.
     pub fn new(room: Arc<Room>, per_address: u32, exempt: Vec<IpNet>) -> Arc<Self> {
+        for reason in [BY_ADDRESS, FOR_ROOM] {
+            metrics::CONNECTIONS_REFUSED.expect([reason]);
+        }
         Arc::new(Self { room, per_address, exempt, open: Mutex::default(), warned: AtomicBool::new(false) })
     }
 
@@ -60,12 +66,12 @@ impl Door {
         if let Some(address) = counted
             && !self.count(address)
         {
-            metrics::CONNECTIONS_REFUSED.count(["address"]);
+            metrics::CONNECTIONS_REFUSED.count([BY_ADDRESS]);
             self.warn_of(peer);
             return None;
         }
         if !self.room.take() {
-            metrics::CONNECTIONS_REFUSED.count(["room"]);
+            metrics::CONNECTIONS_REFUSED.count([FOR_ROOM]);
             self.discount(counted);
             return None;
         }
