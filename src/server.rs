@@ -62,7 +62,7 @@ impl Connections {
     }
 }
 
-/// Serves all who connect; what stands at the edge comes through a [`Door`], see [`serve_at`].
+/// Serves all who connect, see [`serve_at`]: for addresses that strangers do not reach.
 pub async fn serve(
     listener: TcpListener,
     endpoint: impl Endpoint<Output = Response> + 'static,
@@ -120,8 +120,8 @@ fn refuse(stream: TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-/// Linux reports what has happened to a connection in the queue as an error of `accept`: clients must not make the others
-/// wait by it.
+/// Linux reports what has happened to a connection in the queue as an error of `accept`: clients must not make the
+/// others wait by it.
 fn is_about_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,

@@ -132,7 +132,8 @@ impl Form {
         parsed
     }
 
-    /// The https URL of a picture, as the parser writes it: what every reader takes for the same URL. `Some(None)` for none, where the field is there and blank.
+    /// The https URL of a picture, as the parser writes it: every reader takes that for the same URL. `Some(None)` for
+    /// none, where the field is there and blank.
     pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<Option<String>> {
         if field.is_left_out() {
             return None;
@@ -143,7 +144,7 @@ impl Form {
         let text = self.text(name, field.given())?;
         // The parser forgives blanks and line breaks, which whoever shows the picture may not.
         let plain = text.starts_with("https://") && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        let url = Url::parse(&text).ok().filter(|url| plain && is_public_address(url)).map(String::from);
+        let url = Url::parse(&text).ok().filter(|url| plain && shows_its_host(url)).map(String::from);
         let url = url.filter(|url| text.chars().count() <= URL_LENGTH && url.len() <= URL_LENGTH);
         if url.is_none() {
             let message =
@@ -251,7 +252,7 @@ impl Form {
     }
 }
 
-/// Is this where anyone can fetch something, and does it show which host that is?
-fn is_public_address(url: &Url) -> bool {
+/// Is there a host, and nothing before it that could be taken for one?
+fn shows_its_host(url: &Url) -> bool {
     url.has_host() && url.username().is_empty() && url.password().is_none()
 }

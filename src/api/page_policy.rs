@@ -30,7 +30,7 @@ pub fn policy(page: &str, further: &str) -> HeaderValue {
     HeaderValue::from_str(&policy).expect("hashes and origins are ASCII")
 }
 
-/// The inline scripts and styles of a page with what stands in them, as a browser finds it: whatever it looks like, up to
+/// The inline scripts and styles of a page with what stands in them, as a browser finds it: whatever that is, up to
 /// the first end tag.
 fn inline(page: &str) -> impl Iterator<Item = (&'static str, &str)> {
     let mut rest = page;

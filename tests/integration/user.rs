@@ -117,11 +117,11 @@ async fn a_picture_has_an_https_url_of_at_most_512_characters() {
         ("https://例子.example/头像.png", "https://xn--fsqu00a.example/%E5%A4%B4%E5%83%8F.png"),
         ("https://CDN.Example.com:8443/?a=b&c", "https://cdn.example.com:8443/?a=b&c"),
         ("https://cdn.example.com:443/a/../b.png", "https://cdn.example.com/b.png"),
-        ("https:\\/\\/cdn.example.com\\a.png", "https://cdn.example.com/a.png"),
+        ("https://cdn.example.com\\a.png", "https://cdn.example.com/a.png"),
         ("https://0x7f.1/\"><script>", "https://127.0.0.1/%22%3E%3Cscript%3E"),
         (&in_chinese(54), &format!("https://cdn.example.com/{}", "%E5%9B%BE".repeat(54))),
     ] {
-        let body = update(&app, &token, json!({ "avatar_url": url.replace("\\/", "/") })).await.expect(200);
+        let body = update(&app, &token, json!({ "avatar_url": url })).await.expect(200);
         assert_eq!(body["data"]["avatar_url"], kept);
     }
     update(&app, &token, json!({ "avatar_url": PICTURE })).await.expect(200);
