@@ -166,7 +166,9 @@ fn connection(
             Ok(hyper::Response::from(response))
         }
     });
-    Some(http1::Builder::new().max_buf_size(HEADER_BLOCK).serve_connection(io, service))
+    let mut server = http1::Builder::new();
+    server.max_buf_size(HEADER_BLOCK).max_header_size(HEADER_BLOCK);
+    Some(server.serve_connection(io, service))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

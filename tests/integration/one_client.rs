@@ -1,6 +1,7 @@
 //! Is everybody else served while one client opens, fills or does not read connections?
 
 use std::{
+    io,
     net::{IpAddr, SocketAddr},
     process::Command,
     sync::{
@@ -47,17 +48,23 @@ fn address(url: &str) -> SocketAddr {
 }
 
 /// Connects from an address of this machine, with a receive buffer of this many bytes if any.
-async fn connect_with(from: &str, to: SocketAddr, buffer: Option<u32>) -> TcpStream {
+async fn try_connect(from: &str, to: SocketAddr, buffer: Option<u32>) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(from.parse::<IpAddr>().unwrap(), 0)).unwrap();
     if let Some(buffer) = buffer {
         socket.set_recv_buffer_size(buffer).unwrap();
     }
-    socket.connect(to).await.unwrap()
+    socket.connect(to).await
 }
 
 async fn connect(from: &str, to: SocketAddr) -> TcpStream {
-    connect_with(from, to, None).await
+    try_connect(from, to, None).await.unwrap()
+}
+
+/// A connection that has been answered on; `None` if it was refused, which may show at any step.
+async fn served(from: &str, to: SocketAddr) -> Option<TcpStream> {
+    let mut stream = try_connect(from, to, None).await.ok()?;
+    (ask(&mut stream).await == Some(200)).then_some(stream)
 }
 
 /// Asks on a connection; the status of the answer, or `None` if the connection is closed without one.
@@ -74,27 +81,27 @@ async fn status(stream: &mut TcpStream) -> Option<u16> {
 }
 
 async fn is_let_in(from: &str, to: SocketAddr) -> bool {
-    ask(&mut connect(from, to).await).await == Some(200)
+    served(from, to).await.is_some()
 }
 
 /// Has the other side closed this connection?
 fn is_closed(stream: &TcpStream) -> bool {
-    !matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    !matches!(stream.try_read(&mut [0; 1]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_has_so_many_connections_and_others_are_served_meanwhile() {
     let app = start(&["--connections-per-ip=8"]).await;
     let to = address(&app.url);
-    let (over, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (over, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let bystander = tokio::spawn({
-        let (over, served) = (over.clone(), served.clone());
+        let (over, rounds) = (over.clone(), rounds.clone());
         async move {
             let mut kept = connect(BYSTANDER, to).await;
             while !over.load(Ordering::Relaxed) {
                 assert!(is_let_in(BYSTANDER, to).await);
                 assert_eq!(ask(&mut kept).await, Some(200));
-                served.fetch_add(1, Ordering::Relaxed);
+                rounds.fetch_add(1, Ordering::Relaxed);
             }
         }
     });
@@ -107,8 +114,8 @@ async fn an_address_has_so_many_connections_and_others_are_served_meanwhile() {
     for attempt in 0..500 {
         assert!(!is_let_in(ATTACKER, to).await, "{attempt}");
     }
-    let before = served.load(Ordering::Relaxed);
-    until("others are served", Duration::from_secs(30), async || served.load(Ordering::Relaxed) > before + 3).await;
+    let before = rounds.load(Ordering::Relaxed);
+    until("others are served", Duration::from_secs(30), async || rounds.load(Ordering::Relaxed) > before + 3).await;
     app.sign_in(MOBILE).await;
     over.store(true, Ordering::Relaxed);
     bystander.await.unwrap();
@@ -134,10 +141,7 @@ async fn proxies_and_exempt_networks_have_as_many_connections_as_they_want() {
             for from in addresses {
                 let mut open = Vec::new();
                 for _ in 0..20 {
-                    let mut stream = connect(from, address(&app.url)).await;
-                    if ask(&mut stream).await == Some(200) {
-                        open.push(stream);
-                    }
+                    open.extend(served(from, address(&app.url)).await);
                 }
                 assert_eq!(open.len(), most, "{from} {flags:?}");
             }
@@ -245,7 +249,7 @@ async fn who_does_not_read_an_answer_for_thirty_seconds_is_cut_off() {
     let room = Room::of(1000);
     let large = make_sync(|_| poem::Response::builder().body(vec![b'x'; 1024 * KIB]));
     let to = serve(Door::new(room.clone(), 0, Vec::new()), large).await;
-    let mut stream = connect_with(ATTACKER, to, Some(4096)).await;
+    let mut stream = try_connect(ATTACKER, to, Some(4096)).await.unwrap();
     for _ in 0..32 {
         stream.write_all(HEALTH).await.unwrap();
     }
@@ -265,7 +269,7 @@ async fn who_reads_slowly_gets_all_of_an_answer() {
     let room = Room::of(1000);
     let large = make_sync(|_| poem::Response::builder().body(vec![b'x'; 16 * 1024 * KIB]));
     let to = serve(Door::new(room.clone(), 0, Vec::new()), large).await;
-    let mut stream = connect_with(ATTACKER, to, Some(64 * 1024)).await;
+    let mut stream = try_connect(ATTACKER, to, Some(64 * 1024)).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let (mut total, mut buffer) = (0, vec![0; 256 * KIB]);
     loop {
@@ -306,9 +310,8 @@ async fn rests_become_shorter_as_connections_run_out() {
     // When all are taken, the next is refused, and whoever rests has seconds.
     let mut refused = 0;
     while refused == 0 && open.len() < 100 {
-        let mut stream = connect(ATTACKER, to).await;
-        match ask(&mut stream).await {
-            Some(_) => open.push(stream),
+        match served(ATTACKER, to).await {
+            Some(stream) => open.push(stream),
             None => refused += 1,
         }
         assert!(room.open() <= 20);
@@ -361,11 +364,9 @@ async fn stores_keep_their_descriptors_while_clients_take_all_that_there_are() {
         async move {
             let (mut open, mut most) = (Vec::new(), 0);
             while !over.load(Ordering::Relaxed) {
-                let mut stream = connect(ATTACKER, to).await;
-                if ask(&mut stream).await == Some(200) {
-                    open.push(stream);
-                } else {
-                    sleep(Duration::from_millis(10)).await;
+                match served(ATTACKER, to).await {
+                    Some(stream) => open.push(stream),
+                    None => sleep(Duration::from_millis(10)).await,
                 }
                 open.retain(|stream| !is_closed(stream));
                 most = most.max(open.len());
