@@ -5,6 +5,7 @@ pub mod app;
 pub mod auth;
 pub mod clock;
 pub mod config;
+pub mod csv_cell;
 pub mod env_file;
 mod hex;
 pub mod model;

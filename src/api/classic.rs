@@ -33,6 +33,7 @@ failures! {
     RegisterClassic: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, MobileTaken;
     SignInClassic: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled;
     NotSignedIn: TokenInvalid, TokenExpired, SessionRevoked;
+    FollowSignOut: NavigationRequired, TokenInvalid, TokenExpired, SessionRevoked;
     ChangeName: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked;
 }
 
@@ -230,7 +231,11 @@ impl Classic {
     }
 
     /// Ends the session.
-    pub async fn sign_out(&self, context: &RequestContext, caller: Identity) -> Result<SignedOut> {
+    pub async fn sign_out<F>(
+        &self,
+        context: &RequestContext,
+        caller: Identity,
+    ) -> Result<CookieAnswer<ClassicOutcome, F>> {
         self.auth.sessions.sign_out(caller, &context.origin()).await.map_err(Problem::from)?;
         Ok(CookieAnswer::new(ClassicOutcome::ok("OK"), self.set_cookie("", 0)))
     }

@@ -17,6 +17,9 @@ use crate::model::{
 /// Names a request, in both directions.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How many characters an `X-Request-Id` of the caller's may have: each line of the log repeats it.
+const REQUEST_ID_LENGTH: usize = 64;
+
 /// How many characters of a `User-Agent` are kept.
 const USER_AGENT_LENGTH: usize = 256;
 
@@ -56,7 +59,7 @@ impl RequestContext {
     pub fn of(request: &Request, proxies: &TrustedProxies, waiting: &Arc<()>) -> Self {
         let peer_ip = request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical());
         let sane = |id: &&str| {
-            (1..=128).contains(&id.len())
+            (1..=REQUEST_ID_LENGTH).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
         let headers = request.headers();

@@ -30,7 +30,7 @@ pub struct ErrorBody {
     pub message: String,
     /// For programs, in snake_case; a code never changes its meaning. New ones may be added.
     pub code: String,
-    /// Names this request in the service's logs; at most 128 characters.
+    /// Names this request in the service's logs; at most 64 characters.
     pub request_id: String,
     /// Seconds to wait before another try, on 429 and 503.
     pub retry_after: Option<u64>,

@@ -24,6 +24,7 @@ pub enum ErrorCode {
     OldPasswordWrong,
     ImageCodeRequired,
     AccountDisabled,
+    NavigationRequired,
     NotFound,
     MethodNotAllowed,
     MobileTaken,
@@ -76,6 +77,7 @@ impl ErrorCode {
         Self::OldPasswordWrong,
         Self::ImageCodeRequired,
         Self::AccountDisabled,
+        Self::NavigationRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::MobileTaken,
@@ -125,6 +127,9 @@ impl ErrorCode {
                 ("image_code_required", NO, 4103, "请输入图形验证码", "A picture code is needed")
             }
             Self::AccountDisabled => ("account_disabled", NO, 4500, "账号已停用", "The account is disabled"),
+            Self::NavigationRequired => {
+                ("navigation_required", NO, 4201, "只有打开链接才能退出登录", "Only a link that is followed signs out")
+            }
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, 4201, "请求的资源不存在", "Not found"),
             Self::MethodNotAllowed => {
                 ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 4201, "请求方法不允许", "Method not allowed")

@@ -25,6 +25,9 @@ use crate::{
     model::{mobile::Mobile, purpose::Purpose, typed, user::parse_name},
 };
 
+/// How many characters a URL may have, as it is typed and as it is kept.
+const URL_LENGTH: usize = 512;
+
 /// Reads the fields of one request and collects what is wrong with them.
 pub struct Form {
     family: Family,
@@ -129,7 +132,8 @@ impl Form {
         parsed
     }
 
-    /// The https URL of a picture; `Some(None)` for none, where the field is there and blank.
+    /// The https URL of a picture, as the parser writes it: every reader takes that for the same URL. `Some(None)` for
+    /// none, where the field is there and blank.
     pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<Option<String>> {
         if field.is_left_out() {
             return None;
@@ -140,12 +144,17 @@ impl Form {
         let text = self.text(name, field.given())?;
         // The parser forgives blanks and line breaks, which whoever shows the picture may not.
         let plain = text.starts_with("https://") && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        let fits = plain && text.chars().count() <= 512 && Url::parse(&text).is_ok_and(|url| url.has_host());
-        if !fits {
-            let message = "must be an https URL of at most 512 characters";
-            self.refuse(name, Text::new("必须是不超过 512 个字符的 https 网址", message));
+        let url = Url::parse(&text).ok().filter(|url| plain && shows_its_host(url)).map(String::from);
+        let url = url.filter(|url| text.chars().count() <= URL_LENGTH && url.len() <= URL_LENGTH);
+        if url.is_none() {
+            let message =
+                format!("must be an https URL of at most {URL_LENGTH} characters, without user name and password");
+            self.refuse(
+                name,
+                Text::new(format!("必须是不超过 {URL_LENGTH} 个字符的 https 网址，不含用户名和密码"), message),
+            );
         }
-        fits.then_some(Some(text))
+        url.map(Some)
     }
 
     /// A client's name for what it does, to do it once.
@@ -241,4 +250,9 @@ impl Form {
             value => self.text(name, value),
         }
     }
+}
+
+/// Is there a host, and nothing before it that could be taken for one?
+fn shows_its_host(url: &Url) -> bool {
+    url.has_host() && url.username().is_empty() && url.password().is_none()
 }

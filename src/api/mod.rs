@@ -27,10 +27,12 @@ mod locality;
 mod metrics;
 mod names;
 mod operations;
+mod page_policy;
 mod pages;
 mod passport;
 mod passwords;
 mod pipeline;
+mod prepared;
 mod problem;
 mod readiness;
 mod record;
@@ -160,7 +162,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let service = open_api(sections, &public_url);
     let documents = Arc::new(documents_from(service.spec(), config));
     let swagger_ui = service.swagger_ui_html();
-    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
+    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui, &public_url);
     if let Some(outbox) = outbox {
         routes = routes.at("/dev/sms", dev_sms::DevSms(outbox));
     }

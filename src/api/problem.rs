@@ -1,6 +1,6 @@
 //! How does an error become an answer, in the envelope of its family?
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use poem::{
     IntoResponse, Response,
@@ -18,7 +18,10 @@ use super::{
     error_code::ErrorCode,
     language::{Language, Text},
 };
-use crate::auth::error::{Error, WeakPassword, WhichCode};
+use crate::{
+    auth::error::{Error, WeakPassword, WhichCode},
+    telemetry::sampling,
+};
 
 /// How long a client should wait for a store that does not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -106,7 +109,9 @@ impl From<Error> for Problem {
             Error::RefreshTokenInvalid => Code::RefreshTokenInvalid.into(),
             Error::RefreshTokenReused => Code::RefreshTokenReused.into(),
             Error::Unavailable(error) => {
-                tracing::error!(%error, "a request could not be served");
+                if sampling::UNSERVED.takes(Instant::now()) {
+                    tracing::error!(%error, "a request could not be served");
+                }
                 Code::Unavailable.into()
             }
             Error::Unreadable(error) => {

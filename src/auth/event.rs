@@ -1,12 +1,14 @@
 //! What is told to whoever watches over accounts? One line for each security event.
 
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use super::operator;
 use crate::{
     model::{mobile::Mobile, origin::Origin},
     named::named,
-    telemetry::metrics,
+    telemetry::{metrics, sampling::LIMITED},
 };
 
 named! {
@@ -80,6 +82,10 @@ pub fn record_by_operator(event: Event, subject: Subject<'_>) {
 
 fn write(event: Event, actor: Option<&str>, origin: &Origin, subject: Subject<'_>) {
     metrics::EVENTS.count([event.as_str()]);
+    // As many of them as anyone sends requests.
+    if event == Event::Limited && !LIMITED.takes(Instant::now()) {
+        return;
+    }
     tracing::info!(
         target: "phonepass::event",
         event = event.as_str(),

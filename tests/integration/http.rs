@@ -170,11 +170,11 @@ async fn a_body_may_have_sixteen_kibibytes() {
 async fn every_answer_has_a_request_id_and_a_sane_one_is_kept() {
     let app = start(&["--cors-origins=https://a.example"]).await;
     for path in ["/healthz", "/nothing", "/app/v1_0/user", "/api/v1.0/user", "/docs", "/dev/sms"] {
-        for sane in ["abc", "0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10", "A_b.c-1", &"x".repeat(128)] {
+        for sane in ["abc", "0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10", "A_b.c-1", &"x".repeat(64)] {
             let answer = app.send(app.request(Method::GET, path).header("x-request-id", sane)).await;
             assert_eq!(answer.header("x-request-id"), sane, "{path}");
         }
-        for mad in ["", "a b", "a\tb", "<script>", "a;b", "\"", &"x".repeat(1000)] {
+        for mad in ["", "a b", "a\tb", "<script>", "a;b", "\"", &"x".repeat(65), &"x".repeat(1000)] {
             let answer = app.send(app.request(Method::GET, path).header("x-request-id", mad)).await;
             assert_ne!(answer.header("x-request-id"), mad, "{path}");
             assert_eq!(answer.header("x-request-id").len(), 36, "{path}");

@@ -17,7 +17,7 @@ use phonepass::{
     app::{self, App},
     clock::Clock,
     config::Cli,
-    server::{self, Connections},
+    server::{self, Connections, Door, Room},
     sms::SentMessage,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -162,7 +162,8 @@ impl TestApp {
         // Nothing is refused because this machine is slow.
         app.hashing.set_max_wait(PATIENCE);
         let endpoint = std::mem::replace(&mut app.endpoint, poem::EndpointExt::boxed(poem::Route::new()));
-        let server = tokio::spawn(server::serve(listener, endpoint, std::future::pending()));
+        let door = Door::of(&config, Room::unbounded());
+        let server = tokio::spawn(server::serve_at(door, listener, endpoint, std::future::pending()));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
         Self { url: format!("http://{address}"), clock, app, stores, client, server }
     }
