@@ -59,7 +59,7 @@ impl Meaning {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::RequestInvalid,
         Self::MobileInvalid,
         Self::MobileBlocked,
