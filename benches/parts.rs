@@ -146,7 +146,7 @@ fn values(criterion: &mut Criterion) {
     criterion.bench_function("mobile: parse", |bencher| {
         bencher.iter(|| Mobile::parse(black_box("+86 138-0013-8000")).unwrap());
     });
-    criterion.bench_function("picture: draw", |bencher| bencher.iter(|| picture::draw(black_box("AC3K"))));
+    criterion.bench_function("picture: draw", |bencher| bencher.iter(|| picture::draw(black_box("AC3X"))));
 }
 
 fn user_stores(criterion: &mut Criterion) {

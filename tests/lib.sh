@@ -1,4 +1,5 @@
-# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh and benches/load.sh share; they source it.
+# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh, tests/picture/run.sh and benches/load.sh
+# share; they source it.
 # Programs are found or installed, servers start on free ports in a temporary folder, and at the end all of it is gone.
 set -euo pipefail
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed

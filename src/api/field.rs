@@ -127,7 +127,7 @@ kinds! {
     /// The id of a picture code.
     ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
     /// The text of a picture code.
-    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(DECORATED) }
+    ImageCodeKind { example: Some("jx3r".into()), max_length: Some(DECORATED) }
     /// A name.
     NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
     /// The URL of a picture.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{store::ephemeral::EphemeralStore, telemetry::metrics};
 
-/// How many pictures are drawn ahead, for those who come all at once: 150 KB.
+/// How many pictures are drawn ahead, for those who come all at once: 300 KB.
 const DRAWN_AHEAD: usize = 64;
 
 /// How many of them are drawn in one go.

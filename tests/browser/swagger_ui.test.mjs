@@ -95,7 +95,7 @@ test('a newcomer presses every step of Swagger UI as it is, without internet', {
     await execute(page, 'get_image_code', 200);
     const picture = operation(page, 'get_image_code').locator('.live-responses-table img');
     await picture.waitFor();
-    assert.equal(await picture.evaluate((image) => image.naturalWidth), 160);
+    assert.equal(await picture.evaluate((image) => image.naturalWidth), 200);
     await picture.scrollIntoViewIfNeeded();
     await show(page, 'picture_code');
     for (const id of ['get_health', 'get_readiness', 'get_jwks', 'get_openid_configuration']) await execute(page, id, 200);
