@@ -18,17 +18,21 @@ use crate::{
         account::Account,
         cores::Cores,
         detached::Detached,
+        device::DeviceHashes,
         event::{self, Event, Subject},
+        guess_subjects::GuessSubjects,
+        guesses::Guesses,
         image_code::ImageCodes,
         keys::{KeyError, Keys},
-        limits::{LimitSettings, Limits},
+        limits::{FraudPolicy, LimitSettings, Limits, Turns},
         login::Login,
         master_key::MasterKey,
         password::Passwords,
         refresh_token::RefreshTokens,
         revocation::Revocations,
         sessions::Sessions,
-        sms_code::{ImageCodePolicy, SmsCodeSettings, SmsCodes},
+        sms_code::{CodeKeys, ImageCodePolicy, SmsCodeSettings, SmsCodes},
+        standing::Standings,
     },
     clock::Clock,
     config::{Config, HiddenUrl, SmsProviderName},
@@ -136,6 +140,16 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
+    let devices = DeviceHashes::new(&master);
+    let guesses = Arc::new(Guesses {
+        codes: codes.clone(),
+        users: users.clone(),
+        limits: limits.clone(),
+        subjects: GuessSubjects::new(&master),
+        standings: Arc::new(Standings { users: users.clone(), devices, clock: clock.clone() }),
+        challenges: challenges.clone(),
+        turns: Turns::default(),
+    });
     let detached = Detached::default();
     let sms_codes = Arc::new(SmsCodes {
         codes: codes.clone(),
@@ -143,7 +157,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         image_codes: image_codes.clone(),
         provider,
         limits: limits.clone(),
-        mac: SmsCodes::mac(&master),
+        guesses: guesses.clone(),
+        keys: CodeKeys::new(&master),
         settings: sms_code_settings(config),
         detached: detached.clone(),
     });
@@ -153,6 +168,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let passwords = Arc::new(passwords);
     let login = Login {
         users: users.clone(),
+        guesses: guesses.clone(),
         limits: limits.clone(),
         sms_codes: sms_codes.clone(),
         passwords: passwords.clone(),
@@ -163,6 +179,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         users: users.clone(),
         sms_codes: sms_codes.clone(),
         passwords,
+        guesses,
         limits: limits.clone(),
         sessions: sessions.clone(),
         detached: detached.clone(),
@@ -352,9 +369,13 @@ fn limit_settings(config: &Config) -> LimitSettings {
         sms_per_mobile_per_day: config.sms_per_mobile_per_day,
         sms_per_ip_per_hour: config.sms_per_ip_per_hour,
         sms_total_per_hour: config.sms_total_per_hour.unwrap_or(0),
+        sms_asks_per_ip_per_hour: config.sms_asks_per_ip_per_hour,
         verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
+        guesses_per_ip_per_hour: config.guesses_per_ip_per_hour,
+        sign_ins_per_user_per_hour: config.sign_ins_per_user_per_hour,
         requests_per_ip_per_minute: config.requests_per_ip_per_minute,
-        heeds_suspicion: config.image_code == ImageCodePolicy::Adaptive,
+        exempt: config.limit_exempt.clone(),
+        fraud: if config.image_code == ImageCodePolicy::Never { FraudPolicy::Record } else { config.fraud },
     }
 }
 

@@ -10,10 +10,11 @@ use super::{
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
+    guesses::Guesses,
     limits::Limits,
     password::Passwords,
     sessions::Sessions,
-    sms_code::{Code, SmsCodes},
+    sms_code::{Code, Presentation, SmsCodes},
 };
 use crate::{
     model::{
@@ -34,7 +35,9 @@ pub struct Account {
     pub sms_codes: Arc<SmsCodes>,
     /// Checks and hashes passwords.
     pub passwords: Arc<Passwords>,
-    /// Counts wrong guesses.
+    /// Lets guesses at passwords be looked at.
+    pub guesses: Arc<Guesses>,
+    /// Knows who shares a queue.
     pub limits: Arc<Limits>,
     /// Ends sessions.
     pub sessions: Arc<Sessions>,

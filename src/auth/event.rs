@@ -28,7 +28,7 @@ named! {
         CodeSent = "code_sent",
         /// No vendor took a message.
         CodeNotSent = "code_not_sent",
-        /// The last wrong try burnt a code.
+        /// The last wrong try of one who asked for a code, or of all others together.
         CodeBurnt = "code_burnt",
         /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
         RefreshReused = "refresh_reused",
@@ -40,6 +40,10 @@ named! {
         AccountDeleted = "account_deleted",
         /// A limit refused something.
         Limited = "limited",
+        /// A message was suspicious, whatever came of it.
+        Suspicion = "suspicion",
+        /// Strangers together met a bound at a number, or of all messages.
+        StrangersBound = "strangers_bound",
         /// An operator disabled an account.
         UserDisabled = "user_disabled",
         /// An operator enabled an account.

@@ -7,13 +7,15 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
+    cores::Place,
     detached::Detached,
     error::Error,
     event::{self, Event, Subject},
+    guesses::Guesses,
     limits::Limits,
     password::{Passwords, Verdict},
     sessions::{Sessions, TokenSet},
-    sms_code::{Code, Presented, Repeatable, SmsCodes},
+    sms_code::{Code, Presentation, Presented, Repeatable, SmsCodes},
 };
 use crate::{
     model::{
@@ -39,7 +41,9 @@ pub struct SignedIn {
 pub struct Login {
     /// Where users are kept.
     pub users: Arc<dyn UserStore>,
-    /// Counts wrong guesses.
+    /// Lets guesses at passwords be looked at.
+    pub guesses: Arc<Guesses>,
+    /// Knows who shares a queue.
     pub limits: Arc<Limits>,
     /// Checks codes.
     pub sms_codes: Arc<SmsCodes>,
@@ -69,9 +73,8 @@ impl Login {
             .to_the_end(async move {
                 let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
                 let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
-                let presented =
-                    this.sms_codes.redeem_or_repeat(&mobile, Purpose::Login, &code, &origin, repeatable).await?;
-                match presented {
+                let presentation = presentation(&mobile, &code, &origin, challenge.as_ref());
+                match this.sms_codes.redeem_or_repeat(presentation, repeatable).await? {
                     Presented::Redeemed(redeemed) => {
                         let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
                         let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
@@ -100,10 +103,11 @@ impl Login {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code, &origin).await?;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let redeemed = this.sms_codes.redeem(presentation(&mobile, &code, &origin, None)).await?;
                 let session = this.sessions.begin(SignInMethod::Sms, origin);
                 let outcome = async {
-                    let password_hash = Some(this.passwords.hash(password).await?);
+                    let password_hash = Some(this.passwords.hash(place, password).await?);
                     let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
                     this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
                 };
@@ -124,9 +128,10 @@ impl Login {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let guess = this.limits.take_guess(&mobile, &origin).await?;
-                let checked = this.check_password(&mobile, password).await;
-                this.limits.settle_guess(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let guess = this.guesses.take_password(&mobile, &origin, true, challenge.as_ref()).await?;
+                let checked = this.check_password(place, &mobile, password).await;
+                this.guesses.settle(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
                 let (user, verdict) = checked?;
                 let Some(user) = user.filter(|_| verdict.right) else {
                     let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };
@@ -146,10 +151,15 @@ impl Login {
             .await
     }
 
-    async fn check_password(&self, mobile: &Mobile, password: SecretString) -> Result<(Option<User>, Verdict), Error> {
+    async fn check_password(
+        &self,
+        place: Place,
+        mobile: &Mobile,
+        password: SecretString,
+    ) -> Result<(Option<User>, Verdict), Error> {
         let user = self.users.user_by_mobile(mobile).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        Ok((user, self.passwords.verify(password, stored).await?))
+        Ok((user, self.passwords.verify(place, password, stored).await?))
     }
 
     /// Answers once more what was answered to whoever signed in with this session, or is about to be.
@@ -188,6 +198,15 @@ impl Login {
         let tokens = self.sessions.tokens(session, user.created_at == session.created_at)?;
         Ok(SignedIn { user, tokens })
     }
+}
+
+fn presentation<'a>(
+    mobile: &'a Mobile,
+    code: &'a Code,
+    origin: &'a Origin,
+    challenge: Option<&'a ChallengeAnswer>,
+) -> Presentation<'a> {
+    Presentation { mobile, purpose: Purpose::Login, code, origin, challenge }
 }
 
 /// What a repetition needs to know of a session.

@@ -9,6 +9,7 @@ pub mod cores;
 pub mod detached;
 pub mod error;
 pub mod event;
+pub mod guesses;
 pub mod image_code;
 pub mod import;
 mod key;
@@ -26,6 +27,7 @@ pub mod revocation;
 pub mod sessions;
 mod signer;
 pub mod sms_code;
+pub mod standing;
 pub mod test_codes;
 
 /// Everything that the outside can ask for.

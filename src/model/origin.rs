@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use ipnet::IpNet;
 use uuid::Uuid;
 
 use super::device::Device;
@@ -51,6 +52,17 @@ impl Origin {
             Some(IpAddr::V4(ip)) => ip.to_string(),
             Some(IpAddr::V6(ip)) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
             None => "unknown".to_owned(),
+        }
+    }
+
+    /// The blocks that the address lies in, such as one buyer of many addresses has: a /24 in IPv4, a /56 and a /48 in
+    /// IPv6.
+    pub fn blocks(&self) -> Vec<String> {
+        let block = |ip: IpAddr, length| IpNet::new(ip, length).map(|net| net.trunc().to_string());
+        match self.ip {
+            Some(ip @ IpAddr::V4(_)) => block(ip, 24).into_iter().collect(),
+            Some(ip @ IpAddr::V6(_)) => [56, 48].into_iter().filter_map(|length| block(ip, length).ok()).collect(),
+            None => vec![],
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod nginx;
 pub mod process;
 pub mod replicated_redis;
+pub mod senders;
 pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};
