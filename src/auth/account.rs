@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    challenges::ChallengeAnswer,
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
@@ -70,6 +71,7 @@ impl Account {
         identity: Identity,
         password: SecretString,
         proof: Proof,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
@@ -98,6 +100,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         password: SecretString,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
@@ -126,6 +129,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         current_code: Code,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<User, Error> {
         let user = self.sessions.user(identity).await?;
@@ -170,7 +174,13 @@ impl Account {
     }
 
     /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
-    pub async fn delete(&self, identity: Identity, code: Code, origin: Arc<Origin>) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        identity: Identity,
+        code: Code,
+        _challenge: Option<ChallengeAnswer>,
+        origin: Arc<Origin>,
+    ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         let this = self.clone();
         self.detached

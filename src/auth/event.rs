@@ -40,6 +40,8 @@ named! {
         AccountDeleted = "account_deleted",
         /// A limit refused something.
         Limited = "limited",
+        /// The vendor of a captcha gave no verdict.
+        ChallengeVendorFailed = "challenge_vendor_failed",
         /// An operator disabled an account.
         UserDisabled = "user_disabled",
         /// An operator enabled an account.

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
+    challenges::ChallengeAnswer,
     detached::Detached,
     error::Error,
     event::{self, Event, Subject},
@@ -62,6 +63,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         idempotency_key: Option<Uuid>,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
@@ -119,6 +121,7 @@ impl Login {
         &self,
         mobile: Mobile,
         password: SecretString,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    challenges::{ChallengeAnswer, Challenges},
     detached::Detached,
     error::Error,
     event::{self, Event, Subject},
@@ -68,13 +69,13 @@ pub struct CodeRequest {
     pub purpose: Purpose,
     /// Who asks, where that matters.
     pub caller: Option<Identity>,
-    /// What they read in a picture, if they did.
-    pub picture: Option<PictureAnswer>,
+    /// The challenge that they have solved, if they did.
+    pub challenge: Option<ChallengeAnswer>,
     /// Where the request comes from.
     pub origin: Arc<Origin>,
 }
 
-/// When to ask for a picture code on the app family (`IMAGE_CODE`).
+/// When to ask for a challenge on the app family (`IMAGE_CODE`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageCodePolicy {
     /// For every message.
@@ -110,8 +111,10 @@ pub struct SmsCodes {
     pub codes: Arc<dyn EphemeralStore>,
     /// Whose numbers are known.
     pub users: Arc<dyn UserStore>,
-    /// Checks pictures.
+    /// Checks the pictures of classic front ends.
     pub image_codes: Arc<ImageCodes>,
+    /// Checks the challenges of apps.
+    pub challenges: Arc<Challenges>,
     /// Delivers messages.
     pub provider: Arc<dyn SmsProvider>,
     /// Counts messages and wrong guesses.
@@ -142,25 +145,26 @@ impl SmsCodes {
         self.limits.settings().resend_gap
     }
 
-    /// Sends a code to an app: who may ask → test number → limits → picture code → message.
+    /// Sends a code to an app: who may ask → test number → limits → challenge → message.
     ///
-    /// A repetition that comes too early is told before any picture code is asked for, and one that is sent along is
-    /// not looked at then.
+    /// A repetition that comes too early is told before any challenge is asked for, and one that is sent along is not
+    /// looked at then.
     pub async fn send(self: &Arc<Self>, request: CodeRequest) -> Result<(), Error> {
-        let CodeRequest { mobile, purpose, caller, picture, origin } = request;
+        let CodeRequest { mobile, purpose, caller, challenge, origin } = request;
         let known = self.check_purpose(&mobile, purpose, caller).await?;
         if self.settings.test_codes.of(&mobile, &origin).is_some() {
             return Ok(());
         }
         let message = self.limits.message(&mobile, &origin);
-        let trusted = match (self.settings.image_code, picture) {
+        let trusted = match (self.settings.image_code, challenge) {
             (ImageCodePolicy::Never, _) => true,
             (ImageCodePolicy::Adaptive, None) => false,
-            (ImageCodePolicy::Always | ImageCodePolicy::Adaptive, picture) => {
+            (ImageCodePolicy::Always | ImageCodePolicy::Adaptive, challenge) => {
                 if let Admission::Refused { name, retry_after } = self.codes.survey(&message).await? {
                     return Err(limited(name, retry_after, Some(&mobile), &origin));
                 }
-                self.image_codes.check(&picture.ok_or(Error::ImageCodeRequired)?).await?;
+                let challenge = challenge.ok_or_else(|| self.challenge_required())?;
+                self.challenges.check(&challenge, &mobile, &origin).await?;
                 true
             }
         };
@@ -174,6 +178,7 @@ impl SmsCodes {
         self: &Arc<Self>,
         mobile: Mobile,
         picture: &PictureAnswer,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.image_codes.check(picture).await?;
@@ -301,7 +306,7 @@ impl SmsCodes {
             Admission::Refused { name, retry_after } => {
                 return Err(limited(name, retry_after, Some(&slot.mobile), &origin));
             }
-            Admission::Suspicious if !trusted => return Err(Error::ImageCodeRequired),
+            Admission::Suspicious if !trusted => return Err(self.challenge_required()),
             Admission::Suspicious | Admission::Admitted => {}
         }
         // Whether a number is known must not show in how long a vendor takes, nor in whether it takes the message.
@@ -316,6 +321,10 @@ impl SmsCodes {
                 Ok(())
             }
         }
+    }
+
+    fn challenge_required(&self) -> Error {
+        Error::ImageCodeRequired(self.challenges.offers())
     }
 
     /// Hands a message to the vendor; takes code and counts back if the vendor fails.

@@ -9,6 +9,8 @@ mod account_passwords;
 mod batches;
 mod below_a_path;
 mod blanks;
+mod captcha_vendors;
+mod challenges;
 mod change_mobile;
 mod classic_name_order;
 mod classic_names;
