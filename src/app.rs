@@ -16,6 +16,7 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
+        challenges::{Challenges, Checker, Offer, pow::ProofsOfWork},
         cores::Cores,
         detached::Detached,
         device::DeviceHashes,
@@ -34,9 +35,10 @@ use crate::{
         sms_code::{CodeKeys, ImageCodePolicy, SmsCodeSettings, SmsCodes},
         standing::Standings,
     },
+    captcha::{self, AliyunCaptcha, AliyunScene, TencentApp, TencentCaptcha, Turnstile},
     clock::Clock,
     config::{Config, HiddenUrl, SmsProviderName},
-    model::session::Lifetime,
+    model::{challenge::ChallengeKind, session::Lifetime},
     private_file,
     sms::{
         self, Aliyun, AliyunAccount, Console, Failover, Measured, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,
@@ -139,6 +141,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         clock: clock.clone(),
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
+    let challenges = Arc::new(challenges(config, &master, &image_codes, &codes, &clock)?);
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let devices = DeviceHashes::new(&master);
     let guesses = Arc::new(Guesses {
@@ -155,6 +158,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         codes: codes.clone(),
         users: users.clone(),
         image_codes: image_codes.clone(),
+        challenges: challenges.clone(),
         provider,
         limits: limits.clone(),
         guesses: guesses.clone(),
@@ -188,7 +192,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let stopping = Arc::new(AtomicBool::new(false));
     let readiness = Readiness::new(users.clone(), codes.clone(), stopping.clone());
     let parts = api::Parts {
-        auth: Auth { image_codes, sms_codes, login, sessions, account, limits },
+        auth: Auth { image_codes, challenges, sms_codes, login, sessions, account, limits },
         keys: keys.clone(),
         readiness: readiness.clone(),
         outbox: outbox.clone(),
@@ -344,6 +348,52 @@ fn sms_vendor(
             Arc::new(Twilio::new(sms::http_client(), account))
         }
     })
+}
+
+fn challenges(
+    config: &Config,
+    master: &MasterKey,
+    image_codes: &Arc<ImageCodes>,
+    codes: &Arc<dyn EphemeralStore>,
+    clock: &Clock,
+) -> Result<Challenges, StartError> {
+    let kinds = config.challenges.iter().map(|kind| match kind {
+        ChallengeKind::Picture => Ok((Offer::Picture, Checker::Picture(image_codes.clone()))),
+        ChallengeKind::Pow => {
+            let proofs = ProofsOfWork::new(master, codes.clone(), clock.clone());
+            Ok((Offer::Pow, Checker::Pow(Arc::new(proofs))))
+        }
+        ChallengeKind::Aliyun => {
+            let scene = AliyunScene {
+                base_url: config.captcha_base_url_aliyun.clone(),
+                access_key_id: given(&config.captcha_aliyun_access_key_id, "CAPTCHA_ALIYUN_ACCESS_KEY_ID")?,
+                access_key_secret: given(&config.captcha_aliyun_access_key_secret, "CAPTCHA_ALIYUN_ACCESS_KEY_SECRET")?,
+                scene_id: given(&config.captcha_aliyun_scene_id, "CAPTCHA_ALIYUN_SCENE_ID")?,
+            };
+            let offer = Offer::Aliyun { scene_id: scene.scene_id.clone() };
+            let vendor = AliyunCaptcha::new(captcha::http_client(), scene, clock.clone());
+            Ok((offer, Checker::Vendor(Arc::new(vendor))))
+        }
+        ChallengeKind::Tencent => {
+            let app = TencentApp {
+                base_url: config.captcha_base_url_tencent.clone(),
+                secret_id: given(&config.captcha_tencent_secret_id, "CAPTCHA_TENCENT_SECRET_ID")?,
+                secret_key: given(&config.captcha_tencent_secret_key, "CAPTCHA_TENCENT_SECRET_KEY")?,
+                app_id: given(&config.captcha_tencent_app_id, "CAPTCHA_TENCENT_APP_ID")?,
+                app_secret_key: given(&config.captcha_tencent_app_secret_key, "CAPTCHA_TENCENT_APP_SECRET_KEY")?,
+            };
+            let offer = Offer::Tencent { app_id: app.app_id };
+            let vendor = TencentCaptcha::new(captcha::http_client(), app, clock.clone());
+            Ok((offer, Checker::Vendor(Arc::new(vendor))))
+        }
+        ChallengeKind::Turnstile => {
+            let site_key = given(&config.turnstile_site_key, "TURNSTILE_SITE_KEY")?;
+            let secret = given(&config.turnstile_secret, "TURNSTILE_SECRET")?;
+            let vendor = Turnstile::new(captcha::http_client(), &config.captcha_base_url_turnstile, secret);
+            Ok((Offer::Turnstile { site_key }, Checker::Vendor(Arc::new(vendor))))
+        }
+    });
+    Ok(Challenges::new(kinds.collect::<Result<_, StartError>>()?))
 }
 
 fn given<T: Clone>(setting: &Option<T>, name: &str) -> Result<T, StartError> {

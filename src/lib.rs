@@ -3,6 +3,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod captcha;
 pub mod clock;
 pub mod config;
 pub mod env_file;
@@ -14,3 +15,4 @@ pub mod server;
 pub mod sms;
 pub mod store;
 pub mod telemetry;
+mod vendor;

@@ -10,14 +10,15 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{Field, Form, MobileKind, PasswordKind, SmsCodeKind},
+    form::{ChallengeKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
 };
 use crate::auth::{Auth, sessions};
 
 failures! {
-    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled,
-        MediaTypeUnsupported;
-    SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, MediaTypeUnsupported;
+    SignInWithCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired,
+        ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
+    SignInWithPassword: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, CredentialsInvalid,
+        ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
     Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
     Check: TokenInvalid, TokenExpired, SessionRevoked;
     SignOut: TokenInvalid, TokenExpired, SessionRevoked;
@@ -32,6 +33,7 @@ struct SmsCodeSignIn {
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8; spaces, dashes and full-width digits are
     /// allowed.
     code: Field<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
 }
 
 /// A mobile number and its user's password.
@@ -42,6 +44,7 @@ struct PasswordSignIn {
     mobile: Field<MobileKind>,
     /// The password, exactly as it was chosen.
     password: Field<PasswordKind>,
+    challenge: OptionalField<ChallengeKind>,
 }
 
 /// What every sign-in and every refresh hands out.
@@ -139,10 +142,11 @@ impl Authorizations {
         let key = form.idempotency_key("Idempotency-Key", headers.get("Idempotency-Key"));
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let challenge = form.challenge("challenge", body.0.challenge);
         let (Some(mobile), Some(code), true) = (mobile, code, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let signed_in = self.0.login.with_code(mobile, code, key, context.origin()).await?;
+        let signed_in = self.0.login.with_code(mobile, code, key, challenge, context.origin()).await?;
         Ok(signed_in.tokens.into())
     }
 
@@ -159,8 +163,11 @@ impl Authorizations {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let password = form.password("password", body.0.password);
-        let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.0.login.with_password(mobile, password, context.origin()).await?;
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let (Some(mobile), Some(password), true) = (mobile, password, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let signed_in = self.0.login.with_password(mobile, password, challenge, context.origin()).await?;
         Ok(signed_in.tokens.into())
     }
 

@@ -8,6 +8,7 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
+use super::challenges::SolvedChallenge;
 use crate::model::{purpose::Purpose, typed};
 
 /// What the document says about a kind of field.
@@ -158,5 +159,19 @@ impl Kind for PurposeKind {
             enum_items: Purpose::ALL.map(|purpose| purpose.as_str().into()).into(),
             ..MetaSchema::new("string")
         });
+    }
+}
+
+/// A solved challenge.
+#[derive(Debug)]
+pub struct ChallengeKind;
+
+impl Kind for ChallengeKind {
+    fn schema_ref() -> MetaSchemaRef {
+        SolvedChallenge::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        SolvedChallenge::register(registry);
     }
 }

@@ -2,16 +2,18 @@
 
 use futures_util::future::Either;
 use poem::http::HeaderValue;
+use poem_openapi::types::ParseFromJSON;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
 pub use super::field::{
-    AvatarUrlKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField, PasswordKind,
-    PurposeKind, SmsCodeKind,
+    AvatarUrlKind, ChallengeKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField,
+    PasswordKind, PurposeKind, SmsCodeKind,
 };
 use super::{
+    challenges::{ChallengeHeader, SolvedChallenge},
     context::Family,
     error_code::ErrorCode,
     language::Text,
@@ -19,6 +21,7 @@ use super::{
 };
 use crate::{
     auth::{
+        challenges::ChallengeAnswer,
         image_code::{ImageCodeId, PictureAnswer},
         sms_code::{Code, ImageCodePolicy, SmsCodes},
     },
@@ -103,6 +106,29 @@ impl Form {
             return None;
         }
         self.picture("image_code_id", id, "image_code", text)
+    }
+
+    /// A solved challenge in a body, if there is one.
+    pub fn challenge(&mut self, name: &'static str, field: OptionalField<ChallengeKind>) -> Option<ChallengeAnswer> {
+        if field.is_blank() { None } else { self.solved(name, field.given()) }
+    }
+
+    /// A solved challenge in a header, if there is one.
+    pub fn challenge_header(&mut self, header: ChallengeHeader) -> Option<ChallengeAnswer> {
+        let header = header.0?;
+        let parts = str::from_utf8(header.as_bytes()).ok().and_then(|text| text.split_once(':'));
+        self.solved(ChallengeHeader::NAME, parts.map(|(kind, response)| json!({ "kind": kind, "response": response })))
+    }
+
+    fn solved(&mut self, name: &'static str, value: Option<Value>) -> Option<ChallengeAnswer> {
+        let answer = SolvedChallenge::parse_from_json(value).ok().and_then(SolvedChallenge::answer);
+        if answer.is_none() {
+            self.refuse(
+                name,
+                Text::new("必须有 kind 和与之相符的 response", "must have a kind and a response that fits it"),
+            );
+        }
+        answer
     }
 
     /// The id of a picture.

@@ -9,15 +9,15 @@ use super::{
     bearer::SignedIn,
     context::RequestContext,
     failure::{Failure, failures},
-    form::{Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    form::{ChallengeKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
 };
 use crate::auth::{Auth, account::Proof};
 
 failures! {
-    ChangePassword: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, OldPasswordWrong, TokenInvalid,
-        TokenExpired, SessionRevoked, MediaTypeUnsupported;
-    ResetPassword: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, AccountDisabled,
-        MediaTypeUnsupported;
+    ChangePassword: RequestInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired, PasswordWeak,
+        OldPasswordWrong, TokenInvalid, TokenExpired, SessionRevoked, ImageCodeRequired, MediaTypeUnsupported;
+    ResetPassword: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired,
+        PasswordWeak, ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
 }
 
 /// A new password, and a proof that it is the user who sets it: `old_password` or `code`.
@@ -29,6 +29,7 @@ struct PasswordChange {
     old_password: OptionalField<PasswordKind>,
     /// A code of the purpose `reset_password`; the only way while no password is set. `null` is as if left out.
     code: OptionalField<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
 }
 
 /// A new password, and the code that proves that the number is the user's.
@@ -41,6 +42,7 @@ struct PasswordReset {
     code: Field<SmsCodeKind>,
     /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
+    challenge: OptionalField<ChallengeKind>,
 }
 
 #[derive(ApiResponse)]
@@ -66,7 +68,7 @@ impl Passwords {
         caller: SignedIn,
         body: Json<PasswordChange>,
     ) -> Result<Changed, Failure<ChangePassword>> {
-        let PasswordChange { password, old_password, code } = body.0;
+        let PasswordChange { password, old_password, code, challenge } = body.0;
         let mut form = Form::new(context.family);
         let password = form.password("password", password);
         let proof = match form.one_of(("old_password", old_password), ("code", code)) {
@@ -74,8 +76,11 @@ impl Passwords {
             Some(Either::Right(code)) => form.sms_code("code", code, &self.0.sms_codes).map(Proof::Code),
             None => None,
         };
-        let (Some(password), Some(proof)) = (password, proof) else { return Err(form.problem().into()) };
-        self.0.account.change_password(caller.0, password, proof, context.origin()).await?;
+        let challenge = form.challenge("challenge", challenge);
+        let (Some(password), Some(proof), true) = (password, proof, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        self.0.account.change_password(caller.0, password, proof, challenge, context.origin()).await?;
         Ok(Changed::Changed)
     }
 
@@ -93,10 +98,11 @@ impl Passwords {
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let password = form.password("password", body.0.password);
-        let (Some(mobile), Some(code), Some(password)) = (mobile, code, password) else {
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        self.0.account.reset_password(mobile, code, password, context.origin()).await?;
+        self.0.account.reset_password(mobile, code, password, challenge, context.origin()).await?;
         Ok(Changed::Changed)
     }
 }

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    challenges::ChallengeAnswer,
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
@@ -73,6 +74,7 @@ impl Account {
         identity: Identity,
         password: SecretString,
         proof: Proof,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
@@ -101,6 +103,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         password: SecretString,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
@@ -129,6 +132,7 @@ impl Account {
         mobile: Mobile,
         code: Code,
         current_code: Code,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<User, Error> {
         let user = self.sessions.user(identity).await?;
@@ -173,7 +177,13 @@ impl Account {
     }
 
     /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
-    pub async fn delete(&self, identity: Identity, code: Code, origin: Arc<Origin>) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        identity: Identity,
+        code: Code,
+        _challenge: Option<ChallengeAnswer>,
+        origin: Arc<Origin>,
+    ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         let this = self.clone();
         self.detached

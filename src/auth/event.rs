@@ -44,6 +44,8 @@ named! {
         Suspicion = "suspicion",
         /// Strangers together met a bound at a number, or of all messages.
         StrangersBound = "strangers_bound",
+        /// The vendor of a captcha gave no verdict.
+        ChallengeVendorFailed = "challenge_vendor_failed",
         /// An operator disabled an account.
         UserDisabled = "user_disabled",
         /// An operator enabled an account.

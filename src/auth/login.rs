@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
+    challenges::ChallengeAnswer,
     cores::Place,
     detached::Detached,
     error::Error,
@@ -66,6 +67,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         idempotency_key: Option<Uuid>,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
@@ -123,6 +125,7 @@ impl Login {
         &self,
         mobile: Mobile,
         password: SecretString,
+        _challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 pub mod access_token;
 pub mod account;
 pub mod algorithm;
+pub mod challenges;
 pub mod cores;
 pub mod detached;
 pub mod error;
@@ -35,6 +36,8 @@ pub mod test_codes;
 pub struct Auth {
     /// Picture codes.
     pub image_codes: Arc<image_code::ImageCodes>,
+    /// Challenges.
+    pub challenges: Arc<challenges::Challenges>,
     /// SMS codes.
     pub sms_codes: Arc<sms_code::SmsCodes>,
     /// Signing in and registering.

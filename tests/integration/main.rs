@@ -10,6 +10,8 @@ mod batches;
 mod below_a_path;
 mod blanks;
 mod bounds;
+mod captcha_vendors;
+mod challenges;
 mod change_mobile;
 mod classic_name_order;
 mod classic_names;

@@ -27,6 +27,7 @@ pub struct InProcess {
 #[derive(Default)]
 struct State {
     image_codes: Expiring<String, String>,
+    once: Expiring<String, ()>,
     codes: Expiring<CodeSlot, StoredCode>,
     replays: Expiring<(CodeSlot, String), String>,
     /// By the name of the counter, so that none can crowd out the others.
@@ -66,6 +67,15 @@ impl EphemeralStore for InProcess {
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
         let (mut state, now) = self.locked();
         Ok(state.image_codes.take(&id.to_owned(), now))
+    }
+
+    async fn take_once(&self, key: &str, _network: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let (mut state, now) = self.locked();
+        let first = state.once.get(&key.to_owned(), now).is_none();
+        if first {
+            state.once.insert(key.to_owned(), (), now, ttl)?;
+        }
+        Ok(first)
     }
 
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {

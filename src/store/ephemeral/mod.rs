@@ -146,6 +146,9 @@ pub trait EphemeralStore: Send + Sync {
     /// Reads and deletes the text of a picture code.
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError>;
 
+    /// Remembers a key for so long, and tells whether it was not there before: one atomic step.
+    async fn take_once(&self, key: &str, network: &str, ttl: Duration) -> Result<bool, StoreError>;
+
     /// What the counters would say to an event, without counting it.
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError>;
 

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use fred::{
     interfaces::{KeysInterface, LuaInterface},
     types::{
-        Builder, Expiration, FromValue, Key, Value,
+        Builder, Expiration, FromValue, Key, SetOptions, Value,
         config::{ReconnectPolicy, TcpConfig},
         scripts::Script,
     },
@@ -212,6 +212,13 @@ impl EphemeralStore for Redis {
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
         let text = self.link.pool.getdel(self.image_code_key(id));
         traces::call(STORE, text).await.map_err(|error| self.link.unavailable(&error))
+    }
+
+    async fn take_once(&self, key: &str, _network: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let (expiry, absent) = (Expiration::PX(millis(ttl)), SetOptions::NX);
+        let set = self.link.pool.set(self.key(&["once:", key]), "", Some(expiry), Some(absent), false);
+        let set: Option<String> = traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))?;
+        Ok(set.is_some())
     }
 
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
