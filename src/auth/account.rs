@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    cores::Place,
     challenges::ChallengeAnswer,
     detached::Detached,
     error::{Error, WhichCode},
@@ -74,24 +75,32 @@ impl Account {
         identity: Identity,
         password: SecretString,
         proof: Proof,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         self.passwords.check_strength(&password, &user.mobile)?;
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
+                let place = this.passwords.place(this.limits.share(&origin))?;
                 let redeemed = match proof {
                     Proof::OldPassword(old) => {
-                        this.check_old_password(&user, old, &origin).await?;
+                        this.check_old_password(&user, old, &origin, challenge.as_ref()).await?;
                         None
                     }
                     Proof::Code(code) => {
-                        Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
+                        let presentation = Presentation {
+                            mobile: &user.mobile,
+                            purpose: Purpose::ResetPassword,
+                            code: &code,
+                            origin: &origin,
+                            challenge: challenge.as_ref(),
+                        };
+                        Some(this.sms_codes.redeem(presentation).await?)
                     }
                 };
-                let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
+                let changed = this.set_password(place, &user, password, Some(identity.session_id), &origin).await;
                 this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
             })
             .await
@@ -103,21 +112,29 @@ impl Account {
         mobile: Mobile,
         code: Code,
         password: SecretString,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&mobile, Purpose::ResetPassword, &code, &origin).await?;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let presentation = Presentation {
+                    mobile: &mobile,
+                    purpose: Purpose::ResetPassword,
+                    code: &code,
+                    origin: &origin,
+                    challenge: challenge.as_ref(),
+                };
+                let redeemed = this.sms_codes.redeem(presentation).await?;
                 let changed = async {
                     // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
                     let user = this.users.user_by_mobile(&mobile).await?.ok_or(Error::SmsCodeExpired)?;
                     if user.status != UserStatus::Active {
                         return Ok(None);
                     }
-                    this.set_password(&user, password, None, &origin).await
+                    this.set_password(place, &user, password, None, &origin).await
                 };
                 this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
             })
@@ -132,21 +149,23 @@ impl Account {
         mobile: Mobile,
         code: Code,
         current_code: Code,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<User, Error> {
         let user = self.sessions.user(identity).await?;
         if user.mobile == mobile {
             return Err(Error::NumberUnchanged);
         }
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
                 let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
                 let purpose = Purpose::ChangeMobile;
-                let new =
-                    this.sms_codes.redeem(&mobile, purpose, &code, &origin).await.map_err(refused(WhichCode::New))?;
-                let current = match this.sms_codes.redeem(&user.mobile, purpose, &current_code, &origin).await {
+                let (origin, challenge) = (&*origin, challenge.as_ref());
+                let presentation = Presentation { mobile: &mobile, purpose, code: &code, origin, challenge };
+                let new = this.sms_codes.redeem(presentation).await.map_err(refused(WhichCode::New))?;
+                let presentation = Presentation { mobile: &user.mobile, code: &current_code, ..presentation };
+                let current = match this.sms_codes.redeem(presentation).await {
                     Ok(current) => current,
                     Err(error) => {
                         this.sms_codes.restore(new).await;
@@ -158,7 +177,7 @@ impl Account {
                 let error = match changed {
                     Ok(MobileChange::Changed(user, ended)) => {
                         this.sessions.have_ended(&ended);
-                        this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
+                        this.record(Event::MobileChanged, &user, Some(identity.session_id), origin);
                         return Ok(*user);
                     }
                     Ok(MobileChange::Taken) => Error::MobileTaken,
@@ -181,14 +200,21 @@ impl Account {
         &self,
         identity: Identity,
         code: Code,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
+                let presentation = Presentation {
+                    mobile: &user.mobile,
+                    purpose: Purpose::DeleteAccount,
+                    code: &code,
+                    origin: &origin,
+                    challenge: challenge.as_ref(),
+                };
+                let redeemed = this.sms_codes.redeem(presentation).await?;
                 let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
                 let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
                 this.sessions.have_ended(&ended);
@@ -198,10 +224,17 @@ impl Account {
             .await
     }
 
-    async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
-        let guess = self.limits.take_guess(&user.mobile, origin).await?;
-        let verdict = self.passwords.verify(old, user.password_hash.clone()).await;
-        self.limits.settle_guess(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
+    async fn check_old_password(
+        &self,
+        user: &User,
+        old: SecretString,
+        origin: &Origin,
+        challenge: Option<&ChallengeAnswer>,
+    ) -> Result<(), Error> {
+        let place = self.passwords.place(self.limits.share(origin))?;
+        let guess = self.guesses.take_password(&user.mobile, origin, false, challenge).await?;
+        let verdict = self.passwords.verify(place, old, user.password_hash.clone()).await;
+        self.guesses.settle(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
         if verdict?.right {
             return Ok(());
         }
@@ -212,12 +245,13 @@ impl Account {
     /// `None` for a user who may not sign in any more.
     async fn set_password(
         &self,
+        place: Place,
         user: &User,
         password: SecretString,
         keep: Option<Uuid>,
         origin: &Origin,
     ) -> Result<Option<()>, Error> {
-        let hash = self.passwords.hash(password).await?;
+        let hash = self.passwords.hash(place, password).await?;
         let Some(ended) = self.users.set_password(user.id, &hash, keep, self.sessions.clock.now()).await? else {
             return Ok(None);
         };
@@ -231,4 +265,9 @@ impl Account {
         let subject = Subject { user_id: Some(user.id), session_id, mobile, ..Subject::default() };
         event::record(event, origin, subject);
     }
+}
+
+/// Where a request comes from whose access token shows that the owner of the account sent it.
+fn shown_by_token(origin: &Origin, identity: Identity) -> Arc<Origin> {
+    Arc::new(Origin { user_id: Some(identity.user_id), ..origin.clone() })
 }

@@ -67,7 +67,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         idempotency_key: Option<Uuid>,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
@@ -125,7 +125,7 @@ impl Login {
         &self,
         mobile: Mobile,
         password: SecretString,
-        _challenge: Option<ChallengeAnswer>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
