@@ -16,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{limit::LimitName, mobile::Mobile, origin::Origin},
-    store::ephemeral::{Admission, Counter, EphemeralStore, Tally},
+    store::ephemeral::{Admission, Counter, Counting, EphemeralStore, Tally},
     telemetry::metrics,
 };
 
@@ -113,18 +113,21 @@ impl Limits {
         let total = self.settings.sms_total_per_hour;
         let (unredeemed, mobile, network) = (self.unredeemed(mobile), mobile.as_str(), origin.network());
         let gap = u32::from(!self.settings.resend_gap.is_zero());
-        self.tally(vec![
-            limit(LimitName::SmsGap, mobile, self.settings.resend_gap, gap),
-            limit(LimitName::SmsPerMobile, mobile, DAY, per_day),
-            limit(LimitName::SmsPerIp, &network, HOUR, per_ip),
-            total_of_messages(total),
-            unredeemed,
-            Counter {
-                member: Some(mobile.to_owned()),
-                suspicion: Some(MOBILES_PER_HOUR),
-                ..limit(LimitName::SmsMobilesPerIp, &network, HOUR, 0)
-            },
-        ])
+        self.tally(
+            origin,
+            vec![
+                limit(LimitName::SmsGap, mobile, self.settings.resend_gap, gap),
+                limit(LimitName::SmsPerMobile, mobile, DAY, per_day),
+                limit(LimitName::SmsPerIp, &network, HOUR, per_ip),
+                total_of_messages(total),
+                unredeemed,
+                Counter {
+                    member: Some(mobile.to_owned()),
+                    suspicion: Some(MOBILES_PER_HOUR),
+                    ..limit(LimitName::SmsMobilesPerIp, &network, HOUR, 0)
+                },
+            ],
+        )
     }
 
     /// Counts a guess at a password as a wrong one for the time being, so that guesses at the same instant cannot all
@@ -138,7 +141,7 @@ impl Limits {
         let tally = self.guess(Guess::Password, mobile, origin);
         match self.codes.count(&tally).await? {
             Admission::Refused { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
-            Admission::Admitted | Admission::Suspicious => Ok(TakenGuess { tally, _turn: turn }),
+            Admission::Admitted | Admission::Suspicious { .. } => Ok(TakenGuess { tally, _turn: turn }),
         }
     }
 
@@ -174,7 +177,7 @@ impl Limits {
         let budget = self.settings.verify_per_mobile_per_hour;
         let everywhere = limit(name, mobile.as_str(), HOUR, budget.saturating_mul(NETWORKS));
         let here = Counter { part: Some(origin.network()), ..limit(name, mobile.as_str(), HOUR, budget) };
-        self.tally(vec![here, everywhere])
+        self.tally(origin, vec![here, everywhere])
     }
 
     /// The messages to a mobile of which none was redeemed.
@@ -191,10 +194,10 @@ impl Limits {
         if per_minute == 0 {
             return Ok(());
         }
-        let tally = self.tally(vec![limit(LimitName::Requests, &origin.network(), MINUTE, per_minute)]);
+        let tally = self.tally(origin, vec![limit(LimitName::Requests, &origin.network(), MINUTE, per_minute)]);
         match self.codes.count(&tally).await {
             Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
-            Ok(Admission::Admitted | Admission::Suspicious) => Ok(()),
+            Ok(Admission::Admitted | Admission::Suspicious { .. }) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, "requests are not counted for the moment");
                 Ok(())
@@ -203,12 +206,18 @@ impl Limits {
     }
 
     /// Only counters that can object to anything are worth counting: the others would take memory for nothing.
-    fn tally(&self, mut counters: Vec<Counter>) -> Tally {
+    fn tally(&self, origin: &Origin, mut counters: Vec<Counter>) -> Tally {
         if !self.settings.heeds_suspicion {
             counters.iter_mut().for_each(|counter| counter.suspicion = None);
         }
         counters.retain(|counter| counter.limit.is_some() || counter.suspicion.is_some());
-        Tally { id: Uuid::now_v7().to_string(), at: self.clock.now(), counters }
+        Tally {
+            id: Uuid::now_v7().to_string(),
+            at: self.clock.now(),
+            network: origin.network(),
+            counters,
+            flows: Vec::new(),
+        }
     }
 }
 
@@ -225,6 +234,22 @@ pub fn limited(name: LimitName, retry_after: Duration, mobile: Option<&Mobile>, 
         | LimitName::SmsMobilesPerIp
         | LimitName::WrongCodes
         | LimitName::WrongPasswords
+        | LimitName::SmsAsks
+        | LimitName::SmsFailedPerIp
+        | LimitName::SmsFailedPerMobile
+        | LimitName::SmsBlock
+        | LimitName::SmsPrefix
+        | LimitName::SmsSuspiciousPerIp
+        | LimitName::MobileTaken
+        | LimitName::WrongCodesOfDevice
+        | LimitName::WrongPasswordsOfDevice
+        | LimitName::WrongCodesPerIp
+        | LimitName::WrongPasswordsPerIp
+        | LimitName::GuessesBeyond
+        | LimitName::StrangersTries
+        | LimitName::TestCodeGuesses
+        | LimitName::SignInsPerUser
+        | LimitName::Places
         | LimitName::Requests => Error::TooManyRequests { retry_after },
     }
 }
@@ -239,6 +264,7 @@ fn limit(name: LimitName, subject: &str, window: Duration, limit: u32) -> Counte
         window,
         limit: Some(limit).filter(|limit| *limit > 0),
         suspicion: None,
+        counting: Counting::IfAdmitted,
     }
 }
 

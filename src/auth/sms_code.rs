@@ -23,7 +23,9 @@ use crate::{
     sms::{SmsError, SmsMessage, SmsProvider},
     store::{
         StoreError,
-        ephemeral::{Admission, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally},
+        ephemeral::{
+            Admission, As, Asker, Attempt, CodeSlot, EphemeralStore, PendingCode, Redemption, Replay, Tally, UsedCode,
+        },
         users::UserStore,
     },
     telemetry::metrics,
@@ -37,12 +39,7 @@ const REPEATABLE_FOR: Duration = Duration::from_secs(60);
 pub struct Code(SecretString);
 
 /// A code that was right and is used up, and how to undo that.
-pub struct Redeemed {
-    slot: CodeSlot,
-    /// `None` for the fixed code of a test number, which is never used up.
-    pending: Option<PendingCode>,
-    replay: Option<Replay>,
-}
+pub struct Redeemed(UsedCode);
 
 /// A code that may be presented again by whoever did not hear the answer.
 pub struct Repeatable {
@@ -220,23 +217,32 @@ impl SmsCodes {
             ttl: REPEATABLE_FOR,
         });
         let fixed = self.settings.test_codes.of(mobile, origin).map(|fixed| self.digest(&slot, fixed));
-        let attempt = Attempt {
+        let guess = self.limits.guess(Guess::SmsCode, mobile, origin);
+        let mut attempt = Attempt {
             slot: &slot,
             digest: &digest,
             fixed: fixed.as_deref(),
-            guess: &self.limits.guess(Guess::SmsCode, mobile, origin),
+            asker: &asker(origin),
+            presenter: As::Asker,
+            guess: &guess,
+            nothing: &Tally { counters: Vec::new(), ..guess.clone() },
+            sign_in: None,
             unredeemed: &self.limits.unredeemed(mobile),
             replay: replay.as_ref(),
             presence: &origin.presence,
         };
-        let redemption = self.codes.redeem_code(&attempt).await?;
+        let mut redemption = self.codes.redeem_code(&attempt).await?;
+        if matches!(redemption, Redemption::NotAsker) {
+            attempt.presenter = As::Other;
+            redemption = self.codes.redeem_code(&attempt).await?;
+        }
         metrics::SMS_CODES.count([purpose.as_str(), outcome_of(&redemption)]);
         let refused = match redemption {
-            Redemption::Accepted(pending) => return Ok(Presented::Redeemed(Redeemed { slot, pending, replay })),
+            Redemption::Accepted(used) => return Ok(Presented::Redeemed(Redeemed(used))),
             Redemption::Repeated(value) => return Ok(Presented::Repeated(value)),
             Redemption::Refused { name, retry_after } => return Err(limited(name, retry_after, Some(mobile), origin)),
             Redemption::Wrong { tries_left } => Error::SmsCodeInvalid { attempts_left: tries_left },
-            Redemption::Missing => Error::SmsCodeExpired,
+            Redemption::Missing | Redemption::NotAsker => Error::SmsCodeExpired,
         };
         let subject = Subject { mobile: Some(mobile), reason: Some(purpose.as_str()), ..Subject::default() };
         let refusal = if purpose == Purpose::Login { Event::SignInFailed } else { Event::CodeRefused };
@@ -257,12 +263,8 @@ impl SmsCodes {
 
     /// Makes a used code usable again.
     pub async fn restore(&self, redeemed: Redeemed) {
-        let Redeemed { slot, pending, replay } = redeemed;
-        if pending.is_none() && replay.is_none() {
-            return;
-        }
-        if let Err(error) = self.codes.restore_code(&slot, pending.as_ref(), replay.as_ref()).await {
-            tracing::error!(%error, mobile = %slot.mobile, "a code could not be given back");
+        if let Err(error) = self.codes.restore_code(&redeemed.0).await {
+            tracing::error!(%error, "a code could not be given back");
         }
     }
 
@@ -293,16 +295,17 @@ impl SmsCodes {
     ) -> Result<(), Error> {
         let code = random_digits(self.settings.length);
         let pending = PendingCode {
-            digest: self.digest(&slot, &code),
-            tries_left: self.settings.max_attempts,
+            // What no digits match, where no message is sent.
+            digest: if known { self.digest(&slot, &code) } else { String::new() },
+            tries_per_asker: self.settings.max_attempts,
             ttl: self.settings.ttl,
         };
-        match self.codes.issue_code(&slot, known.then_some(&pending), &message, trusted).await? {
+        match self.codes.issue_code(&slot, &pending, &message, &asker(&origin), trusted).await? {
             Admission::Refused { name, retry_after } => {
                 return Err(limited(name, retry_after, Some(&slot.mobile), &origin));
             }
-            Admission::Suspicious if !trusted => return Err(Error::ImageCodeRequired),
-            Admission::Suspicious | Admission::Admitted => {}
+            Admission::Suspicious { .. } if !trusted => return Err(Error::ImageCodeRequired),
+            Admission::Suspicious { .. } | Admission::Admitted => {}
         }
         // Whether a number is known must not show in how long a vendor takes, nor in whether it takes the message.
         let in_silence = slot.purpose == Purpose::ResetPassword;
@@ -373,13 +376,17 @@ impl SmsCodes {
     }
 }
 
+fn asker(origin: &Origin) -> Asker {
+    Asker { network: origin.network(), device: None }
+}
+
 /// What metrics call it.
 fn outcome_of(redemption: &Redemption) -> &'static str {
     match redemption {
         Redemption::Accepted(_) => "right",
         Redemption::Repeated(_) => "repeated",
         Redemption::Wrong { .. } => "wrong",
-        Redemption::Missing => "expired",
+        Redemption::Missing | Redemption::NotAsker => "expired",
         Redemption::Refused { .. } => "over_budget",
     }
 }

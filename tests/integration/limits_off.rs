@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phonepass::{
     model::limit::LimitName,
-    store::ephemeral::{Admission, Counter, Tally},
+    store::ephemeral::{Admission, Counter, Counting, Tally},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -38,8 +38,15 @@ async fn counting(app: &TestApp) -> Vec<&'static str> {
                 window: Duration::from_secs(24 * 3600),
                 limit: Some(1),
                 suspicion: None,
+                counting: Counting::Never,
             };
-            let tally = Tally { id: "a question".to_owned(), at: app.clock.now(), counters: vec![counter] };
+            let tally = Tally {
+                id: "a question".to_owned(),
+                at: app.clock.now(),
+                network: NETWORK.to_owned(),
+                counters: vec![counter],
+                flows: Vec::new(),
+            };
             if app.app.codes.survey(&tally).await.unwrap() != Admission::Admitted {
                 counting.push(name.as_str());
             }
