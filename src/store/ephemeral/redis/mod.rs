@@ -25,8 +25,12 @@ use link::Link;
 use redemptions::{Presented, Redemptions};
 pub use url::RedisUrl;
 
-use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
+use super::{
+    Admission, Asker, Attempt, CodeSlot, Counter, EphemeralStore, Kept, PendingCode, Redemption, Replay, Tally,
+    UsedCode,
+};
 use crate::{
+    model::limit::LimitName,
     store::{StoreError, coalesce::Coalescer},
     telemetry::traces,
 };
@@ -146,7 +150,9 @@ impl Redis {
             }
             match admission_by(group, self.run(&scripts::COUNT, keys, args).await?)? {
                 Admission::Admitted => {}
-                Admission::Suspicious if trusted => admission = Admission::Suspicious,
+                Admission::Suspicious { .. } if trusted => {
+                    admission = Admission::Suspicious { name: LimitName::SmsTotal }
+                }
                 obstacle => {
                     for group in counted {
                         self.uncount_group(tally, group).await?;
@@ -193,6 +199,14 @@ impl Redis {
             digest: attempt.fixed.is_none().then(|| attempt.digest.to_owned()),
             names: guesses.iter().map(|counter| counter.name).collect(),
             presence: attempt.presence.clone(),
+            used: UsedCode {
+                slot: attempt.slot.clone(),
+                code: None,
+                ttl: Duration::ZERO,
+                at: attempt.guess.at,
+                replay: attempt.replay.cloned(),
+                sign_in: attempt.sign_in.cloned(),
+            },
         }
     }
 
@@ -203,7 +217,7 @@ impl Redis {
 
 #[async_trait]
 impl EphemeralStore for Redis {
-    async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError> {
+    async fn put_image_code(&self, id: &str, text: &str, _network: &str, ttl: Duration) -> Result<(), StoreError> {
         let expiry = Expiration::PX(millis(ttl));
         let set = self.link.pool.set(self.image_code_key(id), text, Some(expiry), None, false);
         traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))
@@ -215,8 +229,8 @@ impl EphemeralStore for Redis {
     }
 
     async fn take_once(&self, key: &str, _network: &str, ttl: Duration) -> Result<bool, StoreError> {
-        let (expiry, absent) = (Expiration::PX(millis(ttl)), SetOptions::NX);
-        let set = self.link.pool.set(self.key(&["once:", key]), "", Some(expiry), Some(absent), false);
+        let expiry = Expiration::PX(millis(ttl));
+        let set = self.link.pool.set(self.key(&["once:", key]), 1, Some(expiry), Some(SetOptions::NX), false);
         let set: Option<String> = traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))?;
         Ok(set.is_some())
     }
@@ -228,7 +242,7 @@ impl EphemeralStore for Redis {
             args.extend(counter_args(tally, &group));
             match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?)? {
                 Admission::Admitted => {}
-                Admission::Suspicious => admission = Admission::Suspicious,
+                Admission::Suspicious { .. } => admission = Admission::Suspicious { name: LimitName::SmsTotal },
                 refused @ Admission::Refused { .. } => return Ok(refused),
             }
         }
@@ -254,14 +268,23 @@ impl EphemeralStore for Redis {
         self.run(&scripts::CLEAR, self.counter_keys(&counters), Vec::new()).await
     }
 
+    async fn members(&self, _counter: &Counter, _at: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn forget(&self, _counter: &Counter, _members: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn issue_code(
         &self,
         slot: &CodeSlot,
-        code: Option<&PendingCode>,
+        code: &PendingCode,
         message: &Tally,
+        _asker: &Asker,
         trusted: bool,
     ) -> Result<Admission, StoreError> {
-        self.admit(message, Some((slot, code)), trusted).await
+        self.admit(message, Some((slot, Some(code))), trusted).await
     }
 
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
@@ -278,14 +301,14 @@ impl EphemeralStore for Redis {
         }
     }
 
-    async fn restore_code(
-        &self,
-        slot: &CodeSlot,
-        code: Option<&PendingCode>,
-        replay: Option<&Replay>,
-    ) -> Result<(), StoreError> {
-        let keys = vec![self.code_key(slot), self.replay_key(slot, replay)];
-        self.run(&scripts::RESTORE, keys, code.into_iter().flat_map(code_args).collect()).await
+    async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError> {
+        let keys = vec![self.code_key(&used.slot), self.replay_key(&used.slot, used.replay.as_ref())];
+        let mut args = Vec::<Value>::new();
+        if let Some(Kept::Redis(kept)) = &used.code {
+            args.extend(kept.iter().map(|value| value.as_str().into()));
+            args.push(millis(used.ttl).into());
+        }
+        self.run(&scripts::RESTORE, keys, args).await
     }
 
     fn name(&self) -> &'static str {
@@ -315,7 +338,7 @@ async fn run<R: FromValue>(link: &Link, script: &Script, keys: Vec<Key>, args: V
 fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, i64)) -> Result<Admission, StoreError> {
     Ok(match (refusing, suspicious) {
         (-1, 0) => Admission::Admitted,
-        (-1, _) => Admission::Suspicious,
+        (-1, _) => Admission::Suspicious { name: LimitName::SmsTotal },
         _ => {
             let counter = usize::try_from(refusing).ok().and_then(|index| counters.get(index));
             let counter = counter.ok_or_else(|| StoreError::new(STORE, "a counter that was not asked for refused"))?;
@@ -338,7 +361,7 @@ fn counter_args<'a>(tally: &'a Tally, counters: &'a [&Counter]) -> impl Iterator
 
 /// A code as the scripts take it: digest, tries, milliseconds.
 fn code_args(code: &PendingCode) -> [Value; 3] {
-    [(&code.digest).into(), code.tries_left.into(), millis(code.ttl).into()]
+    [(&code.digest).into(), code.tries_per_asker.into(), millis(code.ttl).into()]
 }
 
 fn count_of(counters: &[&Counter]) -> Value {

@@ -13,7 +13,7 @@ use crate::{
     store::{
         StoreError,
         coalesce::{Batch, Call, Failure},
-        ephemeral::PendingCode,
+        ephemeral::{Kept, UsedCode},
     },
 };
 
@@ -27,6 +27,7 @@ pub struct Presented {
     /// The names of the counters of guesses.
     pub names: Vec<LimitName>,
     pub presence: Presence,
+    pub used: UsedCode,
 }
 
 impl Call for Presented {
@@ -77,11 +78,11 @@ impl Presented {
         let tries = u32::try_from(number).unwrap_or_default();
         Ok(match outcome {
             2 => Redemption::Repeated(text),
-            1 => Redemption::Accepted(self.digest.clone().map(|digest| PendingCode {
-                digest,
-                tries_left: tries,
+            1 => Redemption::Accepted(UsedCode {
+                code: self.digest.clone().map(|digest| Kept::Redis(vec![digest, tries.to_string()])),
                 ttl: duration(rest),
-            })),
+                ..self.used.clone()
+            }),
             0 => Redemption::Wrong { tries_left: self.digest.as_ref().map(|_| tries) },
             -1 => Redemption::Missing,
             -2 => {

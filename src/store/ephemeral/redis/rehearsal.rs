@@ -10,13 +10,13 @@ use fred::{
 use futures_util::future::try_join_all;
 
 use super::{
-    super::{Counter, EphemeralStore, PendingCode, Tally},
+    super::{CodeSlot, Counter, Counting, EphemeralStore, PendingCode, Tally, UsedCode},
     Redis, code_args, count_of, counter_args, millis, millis_of,
     redemptions::{Presented, Redemptions},
     scripts,
 };
 use crate::{
-    model::{limit::LimitName, origin::Presence},
+    model::{limit::LimitName, mobile::Mobile, origin::Presence, purpose::Purpose},
     store::StoreError,
 };
 
@@ -56,7 +56,7 @@ impl Redis {
     async fn rehearse_for(&self, subject: &str) -> Result<(), StoreError> {
         let [open, close] = self.tag();
         let picture = [open, subject, close].concat();
-        self.put_image_code(&picture, "text", TTL).await?;
+        self.put_image_code(&picture, "text", subject, TTL).await?;
         self.take_image_code(&picture).await?;
 
         let counter = |part: Option<&str>| Counter {
@@ -67,11 +67,14 @@ impl Redis {
             window: TTL,
             limit: Some(10),
             suspicion: Some(10),
+            counting: Counting::IfAdmitted,
         };
         // The scripts compare times with each other only.
         let tally = Tally {
             id: NAME.to_owned(),
             at: DateTime::UNIX_EPOCH,
+            network: String::new(),
+            flows: Vec::new(),
             counters: vec![counter(None), counter(Some("part"))],
         };
         let counters: Vec<_> = tally.counters.iter().collect();
@@ -79,7 +82,7 @@ impl Redis {
         let now: Value = millis_of(tally.at).into();
         let code = self.key(&["sms_code:", NAME, ":", open, subject, close]);
         let replay = self.key(&["idempotency:", open, subject, close, ":", NAME]);
-        let pending = PendingCode { digest: DIGEST.to_owned(), tries_left: 2, ttl: TTL };
+        let pending = PendingCode { digest: DIGEST.to_owned(), tries_per_asker: 2, ttl: TTL };
 
         // Needed where the server does not know a script yet.
         let outcome = self.link.pool.eval("return 0", vec![code.clone()], Vec::<Value>::new()).await;
@@ -103,6 +106,17 @@ impl Redis {
                 digest: Some(digest.to_owned()),
                 names: counters.iter().map(|counter| counter.name).collect(),
                 presence: Presence::default(),
+                used: UsedCode {
+                    slot: CodeSlot {
+                        mobile: Mobile::parse("13800138000").ok_or_else(|| StoreError::new("redis", "x"))?,
+                        purpose: Purpose::Login,
+                    },
+                    code: None,
+                    ttl: TTL,
+                    at: tally.at,
+                    replay: None,
+                    sign_in: None,
+                },
             };
             Redemptions(self.link.clone()).one(&presented).await?;
         }
