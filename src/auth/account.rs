@@ -10,6 +10,7 @@ use super::{
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
+    guess_subjects::Guessed,
     limits::Limits,
     password::Passwords,
     sessions::Sessions,
@@ -77,16 +78,20 @@ impl Account {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let redeemed = match proof {
+                let subjects = &this.sessions.guess_subjects;
+                let (redeemed, cleared) = match proof {
                     Proof::OldPassword(old) => {
                         this.check_old_password(&user, old, &origin).await?;
-                        None
+                        (None, vec![subjects.of(Guessed::Password, &user.mobile)])
                     }
                     Proof::Code(code) => {
-                        Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
+                        let purpose = Purpose::ResetPassword;
+                        let redeemed = this.sms_codes.redeem(&user.mobile, purpose, &code, &origin).await?;
+                        (Some(redeemed), subjects.all(&user.mobile))
                     }
                 };
-                let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
+                let keep = Some(identity.session_id);
+                let changed = this.set_password(&user, password, keep, &cleared, &origin).await;
                 this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
             })
             .await
@@ -111,7 +116,8 @@ impl Account {
                     if user.status != UserStatus::Active {
                         return Ok(None);
                     }
-                    this.set_password(&user, password, None, &origin).await
+                    let cleared = this.sessions.guess_subjects.all(&mobile);
+                    this.set_password(&user, password, None, &cleared, &origin).await
                 };
                 this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
             })
@@ -147,10 +153,13 @@ impl Account {
                     }
                 };
                 let now = this.sessions.clock.now();
-                let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
+                let cleared =
+                    [&user.mobile, &mobile].map(|mobile| this.sessions.guess_subjects.of(Guessed::Codes, mobile));
+                let (numbers, keep) = ((&user.mobile, &mobile), identity.session_id);
+                let changed = this.users.change_mobile(user.id, numbers, keep, &cleared, now).await;
                 let error = match changed {
-                    Ok(MobileChange::Changed(user, ended)) => {
-                        this.sessions.have_ended(&ended);
+                    Ok(MobileChange::Changed(user, ending)) => {
+                        this.sessions.have_ended(ending);
                         this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
                         return Ok(*user);
                     }
@@ -176,13 +185,31 @@ impl Account {
         self.detached
             .to_the_end(async move {
                 let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
-                let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
-                let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
-                this.sessions.have_ended(&ended);
+                let cleared = this.sessions.guess_subjects.all(&user.mobile);
+                let deleted = this.users.delete_user(user.id, &cleared, this.sessions.clock.now());
+                let deleted = deleted.await.map_err(Error::from);
+                let ending = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
+                this.sessions.have_ended(ending.ok_or(Error::SessionRevoked)?);
                 this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
+                this.forget_sessions(user.id).await;
                 Ok(())
             })
             .await
+    }
+
+    /// Of a user with very many sessions, the older ones.
+    async fn forget_sessions(&self, user_id: Uuid) {
+        loop {
+            match self.users.forget_sessions(user_id).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    // They are deleted once they are old.
+                    tracing::warn!(%error, "failed to have sessions of a deleted user forget where they came from");
+                    return;
+                }
+            }
+        }
     }
 
     async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
@@ -202,13 +229,13 @@ impl Account {
         user: &User,
         password: SecretString,
         keep: Option<Uuid>,
+        cleared: &[String],
         origin: &Origin,
     ) -> Result<Option<()>, Error> {
         let hash = self.passwords.hash(password).await?;
-        let Some(ended) = self.users.set_password(user.id, &hash, keep, self.sessions.clock.now()).await? else {
-            return Ok(None);
-        };
-        self.sessions.have_ended(&ended);
+        let changed = self.users.set_password(user.id, &hash, keep, cleared, self.sessions.clock.now());
+        let Some(ending) = changed.await? else { return Ok(None) };
+        self.sessions.have_ended(ending);
         self.record(Event::PasswordChanged, user, keep, origin);
         Ok(Some(()))
     }
