@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use tokio::task::JoinSet;
 
@@ -57,12 +58,18 @@ const REVOCATION_POLL: Duration = Duration::from_millis(500);
 /// How often `JWT_KEYS_DIR` is looked at.
 const KEYS_POLL: Duration = Duration::from_secs(2);
 
-/// How often expired sessions are deleted, and how many in one statement.
+/// How often old sessions and counts are deleted, and how many in one statement.
 const CLEANING: Duration = Duration::from_secs(60);
 const CLEANING_BATCH: u32 = 1000;
 
 /// How long expired sessions are kept, for whoever looks into an incident.
 const KEPT_AFTER_EXPIRY: chrono::Duration = chrono::Duration::days(1);
+
+/// How long sessions that show where a user has signed in are kept after their end.
+const KEPT_AS_KNOWN: chrono::Duration = chrono::Duration::days(90);
+
+/// How long after the last wrong guess at a number its count is kept.
+const GUESSES_KEPT: chrono::Duration = chrono::Duration::days(90);
 
 /// The name under which the database keeps the fingerprint of `SECRET_KEY`.
 const FINGERPRINT: &str = "secret_key_fingerprint";
@@ -137,6 +144,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         },
         refresh_tokens: RefreshTokens::new(&master),
         revocations: revocations.clone(),
+        devices: DeviceHashes::new(&master),
+        guess_subjects: GuessSubjects::new(&master),
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
@@ -203,7 +212,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys.clone()));
     background.spawn(async move { ahead.draw_ahead().await });
-    background.spawn(clean_sessions(users, clock, access_token_ttl));
+    background.spawn(clean(users, clock, access_token_ttl));
     Ok(App {
         endpoint: endpoint.boxed(),
         documents,
@@ -449,22 +458,27 @@ async fn watch_keys(keys: Arc<Keys>) {
     }
 }
 
-async fn clean_sessions(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono::Duration) {
+async fn clean(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono::Duration) {
     loop {
         tokio::time::sleep(CLEANING).await;
-        // While a token may name a session, its row tells instances that start that it has been ended.
-        let before = clock.now() - KEPT_AFTER_EXPIRY - access_token_ttl;
-        loop {
-            match users.delete_sessions_over_before(before, CLEANING_BATCH).await {
-                Ok(deleted) if deleted == u64::from(CLEANING_BATCH) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "expired sessions are not deleted for the moment");
-                    break;
-                }
-            }
+        if let Err(error) = delete_old(users.as_ref(), clock.now(), access_token_ttl).await {
+            tracing::warn!(%error, "old sessions and counts of wrong guesses are not deleted for the moment");
         }
     }
+}
+
+async fn delete_old(
+    users: &dyn UserStore,
+    now: DateTime<Utc>,
+    access_token_ttl: chrono::Duration,
+) -> Result<(), StoreError> {
+    // While a token may name a session, its row tells instances that start that it has been ended.
+    let over = now - KEPT_AFTER_EXPIRY - access_token_ttl;
+    let known = over.min(now - KEPT_AS_KNOWN);
+    let full = u64::from(CLEANING_BATCH);
+    while users.delete_sessions_over_before(over, known, CLEANING_BATCH).await? >= full {}
+    while users.delete_guesses_before(now - GUESSES_KEPT, CLEANING_BATCH).await? >= full {}
+    Ok(())
 }
 
 fn seconds(duration: Duration) -> chrono::Duration {

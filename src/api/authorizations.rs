@@ -178,7 +178,7 @@ impl Authorizations {
     /// older than that ends the session.
     #[oai(path = "/", method = "put", operation_id = "refresh_token")]
     async fn refresh_token(&self, context: &RequestContext, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
-        Ok(self.0.sessions.refresh(&token.0, &context.origin()).await?.into())
+        Ok(self.0.sessions.refresh(&token.0, context.origin()).await?.into())
     }
 
     /// Check an access token

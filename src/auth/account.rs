@@ -12,6 +12,7 @@ use super::{
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
+    guess_subjects::Guessed,
     guesses::Guesses,
     limits::Limits,
     password::Passwords,
@@ -84,10 +85,11 @@ impl Account {
         self.detached
             .to_the_end(async move {
                 let place = this.passwords.place(this.limits.share(&origin))?;
-                let redeemed = match proof {
+                let subjects = &this.sessions.guess_subjects;
+                let (redeemed, cleared) = match proof {
                     Proof::OldPassword(old) => {
                         this.check_old_password(&user, old, &origin, challenge.as_ref()).await?;
-                        None
+                        (None, vec![subjects.of(Guessed::Password, &user.mobile)])
                     }
                     Proof::Code(code) => {
                         let presentation = Presentation {
@@ -97,10 +99,11 @@ impl Account {
                             origin: &origin,
                             challenge: challenge.as_ref(),
                         };
-                        Some(this.sms_codes.redeem(presentation).await?)
+                        (Some(this.sms_codes.redeem(presentation).await?), subjects.all(&user.mobile))
                     }
                 };
-                let changed = this.set_password(place, &user, password, Some(identity.session_id), &origin).await;
+                let keep = Some(identity.session_id);
+                let changed = this.set_password(place, &user, password, keep, &cleared, &origin).await;
                 this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
             })
             .await
@@ -134,7 +137,8 @@ impl Account {
                     if user.status != UserStatus::Active {
                         return Ok(None);
                     }
-                    this.set_password(place, &user, password, None, &origin).await
+                    let cleared = this.sessions.guess_subjects.all(&mobile);
+                    this.set_password(place, &user, password, None, &cleared, &origin).await
                 };
                 this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
             })
@@ -173,10 +177,13 @@ impl Account {
                     }
                 };
                 let now = this.sessions.clock.now();
-                let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
+                let cleared =
+                    [&user.mobile, &mobile].map(|mobile| this.sessions.guess_subjects.of(Guessed::Codes, mobile));
+                let (numbers, keep) = ((&user.mobile, &mobile), identity.session_id);
+                let changed = this.users.change_mobile(user.id, numbers, keep, &cleared, now).await;
                 let error = match changed {
-                    Ok(MobileChange::Changed(user, ended)) => {
-                        this.sessions.have_ended(&ended);
+                    Ok(MobileChange::Changed(user, ending)) => {
+                        this.sessions.have_ended(ending);
                         this.record(Event::MobileChanged, &user, Some(identity.session_id), origin);
                         return Ok(*user);
                     }
@@ -215,13 +222,31 @@ impl Account {
                     challenge: challenge.as_ref(),
                 };
                 let redeemed = this.sms_codes.redeem(presentation).await?;
-                let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
-                let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
-                this.sessions.have_ended(&ended);
+                let cleared = this.sessions.guess_subjects.all(&user.mobile);
+                let deleted = this.users.delete_user(user.id, &cleared, this.sessions.clock.now());
+                let deleted = deleted.await.map_err(Error::from);
+                let ending = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
+                this.sessions.have_ended(ending.ok_or(Error::SessionRevoked)?);
                 this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
+                this.forget_sessions(user.id).await;
                 Ok(())
             })
             .await
+    }
+
+    /// Of a user with very many sessions, the older ones.
+    async fn forget_sessions(&self, user_id: Uuid) {
+        loop {
+            match self.users.forget_sessions(user_id).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    // They are deleted once they are old.
+                    tracing::warn!(%error, "failed to have sessions of a deleted user forget where they came from");
+                    return;
+                }
+            }
+        }
     }
 
     async fn check_old_password(
@@ -249,13 +274,13 @@ impl Account {
         user: &User,
         password: SecretString,
         keep: Option<Uuid>,
+        cleared: &[String],
         origin: &Origin,
     ) -> Result<Option<()>, Error> {
         let hash = self.passwords.hash(place, password).await?;
-        let Some(ended) = self.users.set_password(user.id, &hash, keep, self.sessions.clock.now()).await? else {
-            return Ok(None);
-        };
-        self.sessions.have_ended(&ended);
+        let changed = self.users.set_password(user.id, &hash, keep, cleared, self.sessions.clock.now());
+        let Some(ending) = changed.await? else { return Ok(None) };
+        self.sessions.have_ended(ending);
         self.record(Event::PasswordChanged, user, keep, origin);
         Ok(Some(()))
     }

@@ -32,6 +32,11 @@ named! {
         CodeBurnt = "code_burnt",
         /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
         RefreshReused = "refresh_reused",
+        /// A refresh token was presented a second time, before its successor was used: an answer got lost, or two hold it.
+        RefreshRepeated = "refresh_repeated",
+        /// A session was refreshed from a network, or by a `User-Agent`, that is neither that of its sign-in nor that of the
+        /// refresh before.
+        RefreshFromNewNetwork = "refresh_from_new_network",
         /// A password was set or changed.
         PasswordChanged = "password_changed",
         /// An account moved to another number.
@@ -50,6 +55,8 @@ named! {
         UserDisabled = "user_disabled",
         /// An operator enabled an account.
         UserEnabled = "user_enabled",
+        /// An operator cleared the counts of wrong guesses at an account.
+        UserUnlocked = "user_unlocked",
         /// An operator imported users.
         UsersImported = "users_imported",
         /// An operator made a signing key.

@@ -12,6 +12,7 @@ use super::{
     detached::Detached,
     error::Error,
     event::{self, Event, Subject},
+    guess_subjects::Guessed,
     guesses::Guesses,
     limits::Limits,
     password::{Passwords, Verdict},
@@ -26,7 +27,7 @@ use crate::{
         session::{NewSession, Session, SignInMethod},
         user::{User, UserStatus},
     },
-    store::users::{NewUser, UserStore},
+    store::users::{NewUser, Opened, UserStore},
 };
 
 /// Somebody who is signed in now.
@@ -79,9 +80,10 @@ impl Login {
                 match this.sms_codes.redeem_or_repeat(presentation, repeatable).await? {
                     Presented::Redeemed(redeemed) => {
                         let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-                        let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
-                        let user = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
-                        this.signed_in(user, &session)
+                        let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &user.mobile);
+                        let outcome = this.users.sign_in(&user, &session, &cleared).await.map_err(Error::from);
+                        let (user, opened) = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
+                        this.signed_in(user, &opened).await
                     }
                     Presented::Repeated(value) => {
                         let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
@@ -110,11 +112,12 @@ impl Login {
                 let session = this.sessions.begin(SignInMethod::Sms, origin);
                 let outcome = async {
                     let password_hash = Some(this.passwords.hash(place, password).await?);
+                    let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &mobile);
                     let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
-                    this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
+                    this.users.register(&user, &session, &cleared).await?.ok_or(Error::MobileTaken)
                 };
                 let user = this.sms_codes.restore_unless(outcome.await, Some(redeemed)).await?;
-                this.signed_in(user, &session)
+                this.signed_in(user, &Opened { session, living_at_most: 1 }).await
             })
             .await
     }
@@ -142,14 +145,15 @@ impl Login {
                     return Err(Error::CredentialsInvalid);
                 };
                 let session = this.sessions.begin(SignInMethod::Password, origin);
-                let hash = user.password_hash.as_deref().unwrap_or_default();
-                if user.status == UserStatus::Active
-                    && !this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref()).await?
-                {
-                    // Disabled, or given another password, while this one was being checked.
-                    return Err(Error::CredentialsInvalid);
+                if user.status != UserStatus::Active {
+                    return Err(refused(&user, &session.origin));
                 }
-                this.signed_in(user, &session)
+                let hash = user.password_hash.as_deref().unwrap_or_default();
+                let cleared = this.sessions.guess_subjects.of(Guessed::Password, &mobile);
+                let opened = this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref(), &cleared);
+                // Disabled, or given another password, while this one was being checked.
+                let opened = opened.await?.ok_or(Error::CredentialsInvalid)?;
+                this.signed_in(user, &opened).await
             })
             .await
     }
@@ -167,17 +171,24 @@ impl Login {
 
     /// Answers once more what was answered to whoever signed in with this session, or is about to be.
     async fn repeat(&self, mobile: Mobile, session: &NewSession) -> Result<SignedIn, Error> {
-        if self.users.session(session.id).await?.is_none() {
+        let mut id = session.id;
+        if self.users.session(id).await?.is_none() {
+            let cleared = self.sessions.guess_subjects.of(Guessed::Codes, &mobile);
             let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-            self.users.sign_in(&user, session).await?;
+            let (_, opened) = self.users.sign_in(&user, session, &cleared).await?;
+            id = opened.session.id;
         }
-        let opened = self.users.session(session.id).await?.ok_or(Error::AccountDisabled)?;
+        let opened = self.users.session(id).await?.ok_or(Error::AccountDisabled)?;
         let user = if self.sessions.is_over(&opened) { None } else { self.users.user(opened.user_id).await? };
         self.tokens(user.ok_or(Error::SmsCodeExpired)?, &opened)
     }
 
     /// The answer to whoever has just signed in, if the store gave them a session.
-    fn signed_in(&self, user: User, session: &NewSession) -> Result<SignedIn, Error> {
+    async fn signed_in(&self, user: User, opened: &Opened) -> Result<SignedIn, Error> {
+        let session = &opened.session;
+        if user.status != UserStatus::Active {
+            return Err(refused(&user, &session.origin));
+        }
         let subject = Subject {
             user_id: Some(user.id),
             session_id: Some(session.id),
@@ -185,13 +196,9 @@ impl Login {
             reason: Some(session.method.as_str()),
             ..Subject::default()
         };
-        if user.status != UserStatus::Active {
-            let subject = Subject { session_id: None, reason: Some("account_disabled"), ..subject };
-            event::record(Event::SignInFailed, &session.origin, subject);
-            return Err(Error::AccountDisabled);
-        }
         let is_new = user.created_at == session.created_at;
         event::record(if is_new { Event::Registered } else { Event::SignedIn }, &session.origin, subject);
+        self.sessions.end_oldest(user.id, opened).await;
         let opened = session.opened_for(user.id);
         self.tokens(user, &opened)
     }
@@ -210,6 +217,14 @@ fn presentation<'a>(
     challenge: Option<&'a ChallengeAnswer>,
 ) -> Presentation<'a> {
     Presentation { mobile, purpose: Purpose::Login, code, origin, challenge }
+}
+
+/// Takes note of a sign-in to an account that may not sign in.
+fn refused(user: &User, origin: &Origin) -> Error {
+    let (mobile, reason) = (Some(&user.mobile), Some("account_disabled"));
+    let subject = Subject { user_id: Some(user.id), mobile, reason, ..Subject::default() };
+    event::record(Event::SignInFailed, origin, subject);
+    Error::AccountDisabled
 }
 
 /// What a repetition needs to know of a session.
