@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
-    cores::Place,
     challenges::ChallengeAnswer,
+    cores::Place,
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},

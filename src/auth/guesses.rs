@@ -15,7 +15,7 @@ use crate::{
     store::{
         StoreError,
         ephemeral::{Admission, EphemeralStore, Tally},
-        users::{GuessTaken, Guesser, UserStore},
+        users::{Guess, Guesser, UserStore},
     },
 };
 
@@ -99,8 +99,8 @@ impl Guesses {
         };
         let subject = self.subjects.of(guessed, mobile);
         Ok(match self.users.take_guess(&subject, guesser, GUESSES_IN_ALL, self.limits.now()).await? {
-            GuessTaken::Taken => Ok(Some(TakenInAll { subject, guesser })),
-            GuessTaken::Exhausted => Err(Objection::Exhausted),
+            Guess::Taken => Ok(Some(TakenInAll { subject, guesser })),
+            Guess::Exhausted => Err(Objection::Exhausted),
         })
     }
 

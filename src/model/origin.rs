@@ -50,14 +50,6 @@ impl Origin {
     pub fn network(&self) -> String {
         self.ip.map_or_else(|| "unknown".to_owned(), network_of)
     }
-}
-
-/// The network of an address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
-pub fn network_of(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
-    }
 
     /// The blocks that the address lies in, such as one buyer of many addresses has: a /24 in IPv4, a /56 and a /48 in
     /// IPv6.
@@ -68,5 +60,13 @@ pub fn network_of(ip: IpAddr) -> String {
             Some(ip @ IpAddr::V6(_)) => [56, 48].into_iter().filter_map(|length| block(ip, length).ok()).collect(),
             None => vec![],
         }
+    }
+}
+
+/// The network of an address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
+pub fn network_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
     }
 }
