@@ -13,11 +13,11 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
+    form::{DeviceKind, Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
 };
 use crate::{
     auth::{Auth, sms_code::CodeRequest},
-    model::purpose::Purpose,
+    model::{device::Device, purpose::Purpose},
 };
 
 failures! {
@@ -39,6 +39,7 @@ struct SmsCodeRequest {
     /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. `null` or
     /// empty is as if left out.
     image_code: OptionalField<ImageCodeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A code is on its way.
@@ -79,6 +80,7 @@ impl SmsCodes {
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. Empty
         /// is as if left out.
         image_code: Query<Option<String>>,
+        caller: MaybeSignedIn,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
@@ -89,7 +91,8 @@ impl SmsCodes {
         );
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
         let purpose = Purpose::Login;
-        self.send(CodeRequest { mobile, purpose, caller: None, picture, origin: context.origin() }).await
+        let origin = context.origin_with(Device::default(), caller.user_id());
+        self.send(CodeRequest { mobile, purpose, caller: None, picture, origin }).await
     }
 
     /// Send an SMS code
@@ -109,11 +112,13 @@ impl SmsCodes {
         let purpose = form.purpose("purpose", body.0.purpose);
         let picture =
             form.optional_picture(self.0.sms_codes.settings.image_code, body.0.image_code_id, body.0.image_code);
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
             return Err(form.problem().into());
         };
+        let origin = context.origin_with(device, caller.user_id());
         let caller = if purpose.needs_sign_in() { Some(caller.0.map_err(Failure::from)?) } else { None };
-        self.send(CodeRequest { mobile, purpose, caller, picture, origin: context.origin() }).await
+        self.send(CodeRequest { mobile, purpose, caller, picture, origin }).await
     }
 }
 
