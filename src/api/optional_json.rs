@@ -40,7 +40,7 @@ impl<'a, T: ParseFromJSON> ApiExtractor<'a> for OptionalJson<T> {
         if !request.content_type().is_some_and(Json::<T>::check_content_type) {
             return Ok(Self(None));
         }
-        let bytes = Vec::<u8>::from_request(request, body).await?;
+        let bytes = <Vec<u8> as FromRequest>::from_request(request, body).await?;
         if bytes.trim_ascii().is_empty() {
             return Ok(Self(None));
         }
