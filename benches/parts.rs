@@ -37,7 +37,7 @@ use phonepass::{
             self, As, Asker, Attempt, CodeSlot, Counter, Counting, EphemeralStore, Flow, PendingCode, Redemption,
             RedisUrl, Tally,
         },
-        users::{self, NewUser, Statements, UserStore},
+        users::{self, NewUser, Refresher, Statements, UserStore},
     },
 };
 use tempfile::TempDir;
@@ -63,6 +63,7 @@ fn new_session() -> NewSession {
             user_agent: Some("Example/1.0 (Android 16)".to_owned()),
             ..Origin::default()
         }),
+        device_key: None,
     }
 }
 
@@ -171,7 +172,7 @@ fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStor
     let sign_in = || async {
         let user = NewUser { id: Uuid::now_v7(), mobile: next_mobile(), password_hash: None };
         let session = new_session();
-        (users.sign_in(&user, &session).await.unwrap().id, session.id)
+        (users.sign_in(&user, &session, "a count").await.unwrap().0.id, session.id)
     };
     group.bench_function("sign in", |bencher| {
         bencher.iter(|| runtime.block_on(join_all((0..together).map(|_| sign_in()))));
@@ -181,11 +182,12 @@ fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStor
         bencher.iter(|| runtime.block_on(join_all(known.iter().map(|(id, _)| users.user(*id)))));
     });
     let lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
+    let refresher = Refresher { origin: new_session().origin, device_key: None };
     let mut counter = 0;
     group.bench_function("refresh", |bencher| {
         bencher.iter(|| {
             let now = Clock::system().now();
-            let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, now, lifetime));
+            let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, &refresher, now, lifetime));
             runtime.block_on(join_all(rotations));
             counter += 1;
         });

@@ -71,6 +71,9 @@ const KEPT_AS_KNOWN: chrono::Duration = chrono::Duration::days(90);
 /// How long after the last wrong guess at a number its count is kept.
 const GUESSES_KEPT: chrono::Duration = chrono::Duration::days(90);
 
+/// The file in `DATA_DIR` that keeps a generated secret.
+const SECRET_FILE: &str = "secret.key";
+
 /// The name under which the database keeps the fingerprint of `SECRET_KEY`.
 const FINGERPRINT: &str = "secret_key_fingerprint";
 
@@ -249,11 +252,27 @@ fn master_key(config: &Config) -> Result<MasterKey, StartError> {
     if let Some(key) = &config.secret_key {
         return Ok(key.clone());
     }
-    let path = config.data_dir.join("secret.key");
+    let path = config.data_dir.join(SECRET_FILE);
     let text = private_file::read_or_create(&path, || format!("{}\n", MasterKey::generate()).into_bytes())
         .map_err(|error| unusable(&path, &error))?;
     MasterKey::from_base64(&text)
         .ok_or_else(|| StartError::Config(format!("{}: expected 32 bytes in base64", path.display())))
+}
+
+/// What names the counts of wrong guesses, for a command beside the service.
+///
+/// # Errors
+/// Without the `SECRET_KEY` of the service, or with another one: the names would be wrong.
+pub async fn guess_subjects(users: &dyn UserStore, config: &Config) -> Result<GuessSubjects, StartError> {
+    if config.secret_key.is_none() && !config.data_dir.join(SECRET_FILE).exists() {
+        return Err(StartError::Config("neither SECRET_KEY nor DATA_DIR/secret.key is there".to_owned()));
+    }
+    let master = master_key(config)?;
+    let fingerprint = master.fingerprint();
+    if users.setting_or_insert(FINGERPRINT, &fingerprint).await? != fingerprint {
+        return Err(StartError::Config("SECRET_KEY is not the one that the service uses".to_owned()));
+    }
+    Ok(GuessSubjects::new(&master))
 }
 
 /// Another secret would silently end every session and code: it takes a word from the operator.

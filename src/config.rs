@@ -93,8 +93,10 @@ pub enum UsersCommand {
     },
     /// End a user's sessions, and refuse them from now on
     Disable(ChosenUser),
-    /// Let a disabled user sign in again
+    /// Let a disabled user sign in again, and forget wrong guesses at their codes and password
     Enable(ChosenUser),
+    /// Forget wrong guesses at a user's codes and password
+    Unlock(ChosenUser),
     /// End a user's sessions
     SignOut(ChosenUser),
     /// Forget who a user was and free the number, as when users delete their accounts themselves

@@ -28,6 +28,7 @@ mod locality;
 mod metrics;
 mod names;
 mod operations;
+mod optional_json;
 mod pages;
 mod passport;
 mod passwords;

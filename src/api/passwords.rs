@@ -6,10 +6,10 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
 use super::{
     Section,
-    bearer::SignedIn,
+    bearer::{MaybeSignedIn, SignedIn},
     context::RequestContext,
     failure::{Failure, failures},
-    form::{ChallengeKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    form::{ChallengeKind, DeviceKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
 };
 use crate::auth::{Auth, account::Proof};
 
@@ -30,6 +30,7 @@ struct PasswordChange {
     /// A code of the purpose `reset_password`; the only way while no password is set. `null` is as if left out.
     code: OptionalField<SmsCodeKind>,
     challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A new password, and the code that proves that the number is the user's.
@@ -43,6 +44,7 @@ struct PasswordReset {
     /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
     challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 #[derive(ApiResponse)]
@@ -68,7 +70,7 @@ impl Passwords {
         caller: SignedIn,
         body: Json<PasswordChange>,
     ) -> Result<Changed, Failure<ChangePassword>> {
-        let PasswordChange { password, old_password, code, challenge } = body.0;
+        let PasswordChange { password, old_password, code, challenge, device } = body.0;
         let mut form = Form::new(context.family);
         let password = form.password("password", password);
         let proof = match form.one_of(("old_password", old_password), ("code", code)) {
@@ -77,10 +79,12 @@ impl Passwords {
             None => None,
         };
         let challenge = form.challenge("challenge", challenge);
+        let device = form.device("device", device);
         let (Some(password), Some(proof), true) = (password, proof, form.is_right()) else {
             return Err(form.problem().into());
         };
-        self.0.account.change_password(caller.0, password, proof, challenge, context.origin()).await?;
+        let origin = context.origin_with(device, Some(caller.0.user_id));
+        self.0.account.change_password(caller.0, password, proof, challenge, origin).await?;
         Ok(Changed::Changed)
     }
 
@@ -92,6 +96,7 @@ impl Passwords {
     async fn reset_password(
         &self,
         context: &RequestContext,
+        caller: MaybeSignedIn,
         body: Json<PasswordReset>,
     ) -> Result<Changed, Failure<ResetPassword>> {
         let mut form = Form::new(context.family);
@@ -99,10 +104,12 @@ impl Passwords {
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let password = form.password("password", body.0.password);
         let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        self.0.account.reset_password(mobile, code, password, challenge, context.origin()).await?;
+        let origin = context.origin_with(device, caller.user_id());
+        self.0.account.reset_password(mobile, code, password, challenge, origin).await?;
         Ok(Changed::Changed)
     }
 }

@@ -14,11 +14,13 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{ChallengeKind, Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
+    form::{
+        ChallengeKind, DeviceKind, Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind,
+    },
 };
 use crate::{
     auth::{Auth, challenges::ChallengeAnswer, sms_code::CodeRequest},
-    model::purpose::Purpose,
+    model::{device::Device, purpose::Purpose},
 };
 
 failures! {
@@ -41,6 +43,7 @@ struct SmsCodeRequest {
     /// empty is as if left out.
     image_code: OptionalField<ImageCodeKind>,
     challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A code is on its way.
@@ -84,6 +87,7 @@ impl SmsCodes {
         /// A solved challenge as `kind:response`, after `image_code_required`: what a body has in `challenge`.
         #[oai(name = "X-Challenge-Response")]
         challenge: ChallengeHeader,
+        caller: MaybeSignedIn,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
@@ -96,7 +100,8 @@ impl SmsCodes {
         let challenge = challenge.or(picture.map(ChallengeAnswer::Picture));
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
         let purpose = Purpose::Login;
-        self.send(CodeRequest { mobile, purpose, caller: None, challenge, origin: context.origin() }).await
+        let origin = context.origin_with(Device::default(), caller.user_id());
+        self.send(CodeRequest { mobile, purpose, caller: None, challenge, origin }).await
     }
 
     /// Send an SMS code
@@ -123,11 +128,13 @@ impl SmsCodes {
         let picture =
             form.optional_picture(self.0.sms_codes.settings.image_code, body.0.image_code_id, body.0.image_code);
         let challenge = solved.or(challenge).or(picture.map(ChallengeAnswer::Picture));
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
             return Err(form.problem().into());
         };
+        let origin = context.origin_with(device, caller.user_id());
         let caller = if purpose.needs_sign_in() { Some(caller.0.map_err(Failure::from)?) } else { None };
-        self.send(CodeRequest { mobile, purpose, caller, challenge, origin: context.origin() }).await
+        self.send(CodeRequest { mobile, purpose, caller, challenge, origin }).await
     }
 }
 

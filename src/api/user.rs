@@ -11,7 +11,7 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{AvatarUrlKind, ChallengeKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
+    form::{AvatarUrlKind, ChallengeKind, DeviceKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
     timestamp::Timestamp,
 };
 use crate::{auth::Auth, model::user};
@@ -45,6 +45,7 @@ struct MobileChange {
     /// The code of the purpose `change_mobile` that went to the current number.
     current_code: Field<SmsCodeKind>,
     challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// The proof that the account may go.
@@ -53,6 +54,7 @@ struct AccountDeletion {
     /// A code of the purpose `delete_account`.
     code: Field<SmsCodeKind>,
     challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A user, as they see themselves.
@@ -158,12 +160,12 @@ impl CurrentUser {
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let current_code = form.sms_code("current_code", body.0.current_code, &self.0.sms_codes);
         let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(code), Some(current_code), true) = (mobile, code, current_code, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let account = &self.0.account;
-        let user = account.change_mobile(caller.0, mobile, code, current_code, challenge, context.origin()).await?;
-        Ok(user.into())
+        let origin = context.origin_with(device, Some(caller.0.user_id));
+        Ok(self.0.account.change_mobile(caller.0, mobile, code, current_code, challenge, origin).await?.into())
     }
 
     /// Delete the account
@@ -180,8 +182,9 @@ impl CurrentUser {
         let mut form = Form::new(context.family);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
         let (Some(code), true) = (code, form.is_right()) else { return Err(form.problem().into()) };
-        self.0.account.delete(caller.0, code, challenge, context.origin()).await?;
+        self.0.account.delete(caller.0, code, challenge, context.origin_with(device, Some(caller.0.user_id))).await?;
         Ok(Gone::Gone)
     }
 }
