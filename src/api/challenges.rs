@@ -1,6 +1,9 @@
 //! Challenges: how refusals list them, how requests bring them solved, and `/app/v1_0/challenges`.
 
-use poem::{Request, RequestBody, Result, http::HeaderValue};
+use poem::{
+    Request, RequestBody, Result,
+    http::{HeaderMap, HeaderValue},
+};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ApiResponse, ExtractParamOptions, Object, OpenApi,
     param::Query,
@@ -96,6 +99,11 @@ pub struct ChallengeHeader(pub Option<HeaderValue>);
 impl ChallengeHeader {
     /// What it is called, here and in CORS.
     pub const NAME: &str = "X-Challenge-Response";
+
+    /// Reads it as it came: what is no text is malformed, not absent.
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self(headers.get(Self::NAME).cloned())
+    }
 }
 
 impl<'a> ApiExtractor<'a> for ChallengeHeader {
@@ -117,8 +125,7 @@ impl<'a> ApiExtractor<'a> for ChallengeHeader {
         _body: &mut RequestBody,
         _options: ExtractParamOptions<String>,
     ) -> Result<Self> {
-        // As it came: what is no text is malformed, not absent.
-        Ok(Self(request.headers().get(Self::NAME).cloned()))
+        Ok(Self::of(request.headers()))
     }
 }
 

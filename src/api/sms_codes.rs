@@ -1,6 +1,6 @@
 //! Asking for an SMS code: `/app/v1_0/sms/codes`.
 
-use poem::Result;
+use poem::{Result, http::HeaderMap};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -115,16 +115,15 @@ impl SmsCodes {
         &self,
         context: &RequestContext,
         caller: MaybeSignedIn,
-        /// A solved challenge as `kind:response`, for clients that cannot put it in `challenge`.
-        #[oai(name = "X-Challenge-Response")]
-        challenge: ChallengeHeader,
+        headers: &HeaderMap,
         body: Json<SmsCodeRequest>,
     ) -> Result<Sent, Failure<SendCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let purpose = form.purpose("purpose", body.0.purpose);
         let solved = form.challenge("challenge", body.0.challenge);
-        let challenge = form.challenge_header(challenge);
+        // No parameter of the document: it would be one more argument of every generated client, which has `challenge`.
+        let challenge = form.challenge_header(ChallengeHeader::of(headers));
         let picture =
             form.optional_picture(self.0.sms_codes.settings.image_code, body.0.image_code_id, body.0.image_code);
         let challenge = solved.or(challenge).or(picture.map(ChallengeAnswer::Picture));

@@ -34,6 +34,7 @@ export async function askForCode(
             body: JSON.stringify({ mobile, purpose, challenge }),
         });
     const answer = await ask();
+    if (answer.status !== 403) return answer;
     const { code, challenges = [] } = (await answer.clone().json()) as Refusal;
     const offer = challenges.find(({ kind }) => kind === "pow");
     if (code !== "image_code_required" || !offer) return answer;
@@ -43,8 +44,8 @@ export async function askForCode(
 }
 
 /** The payload of ALTCHA: what goes back to the service as `response`. */
-export async function solve({ parameters, signature }: Challenge, firstCounter = 0): Promise<string> {
-    for (let counter = firstCounter; ; counter++) {
+export async function solve({ parameters, signature }: Challenge): Promise<string> {
+    for (let counter = 0; ; counter++) {
         const derivedKey = await keyOf(parameters, counter);
         if (derivedKey.startsWith(parameters.keyPrefix)) {
             return btoa(JSON.stringify({ challenge: { parameters, signature }, solution: { counter, derivedKey } }));
