@@ -77,7 +77,12 @@ async fn in_a_cluster_what_one_slot_refuses_no_other_goes_on_counting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_cluster_a_message_that_was_not_sent_leaves_nothing_behind() {
     let cluster = Server::redis_cluster().await;
-    let flags = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/", "--sms-per-ip-per-hour=1"];
+    let flags = [
+        "--sms-provider=webhook",
+        "--sms-webhook-url=http://127.0.0.1:1/",
+        "--sms-total-per-hour=0",
+        "--sms-per-ip-per-hour=1",
+    ];
     let app = start(&cluster, &flags).await;
     for _ in 0..3 {
         ask(&app, MOBILE).await.expect_error(502, "sms_send_failed");

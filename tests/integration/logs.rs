@@ -99,6 +99,7 @@ async fn no_log_line_holds_a_mobile_a_code_a_token_a_password_or_a_secret() {
         ("REDIS_URL", redis_server.url.as_str()),
         ("SECRET_KEY", SECRET),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", webhook.as_str()),
         ("SMS_WEBHOOK_SECRET", WEBHOOK_SECRET),
         ("SMS_TEST_CODES", test_codes.as_str()),
@@ -256,6 +257,7 @@ async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
     let environment = [
         ("LOG_FORMAT", "json"),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", webhook.as_str()),
         ("SMS_RESEND_SECONDS", "0"),
         ("IMAGE_CODE", "never"),

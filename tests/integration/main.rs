@@ -43,6 +43,7 @@ mod logs;
 mod meaning_of_settings;
 mod methods;
 mod metrics;
+mod mobile_block;
 mod new_secret;
 mod openapi;
 mod operators;

@@ -12,7 +12,7 @@ const OTHER: &str = "13900139000";
 const PATH: &str = "/app/v1_0/sms/codes";
 
 /// A provider that nobody answers for.
-const BROKEN: [&str; 2] = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/"];
+const BROKEN: [&str; 3] = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/", "--sms-total-per-hour=0"];
 
 async fn send(app: &TestApp, mobile: &str, purpose: &str) -> Answer {
     app.post(PATH, json!({ "mobile": mobile, "purpose": purpose })).await

@@ -126,19 +126,17 @@ impl Vendor {
             Tencent => (
                 200,
                 r#"{"Response":{"SendStatusSet":[{"PhoneNumber":"+8613800138000",
-                "Code":"FailedOperation.PhoneNumberInBlacklist","Message":"+8613800138000"}],"RequestId":"1"}}"#,
+                "Code":"FailedOperation.InsufficientBalanceInSmsPackage","Message":"+8613800138000"}],"RequestId":"1"}}"#,
             ),
-            Twilio => {
-                (400, r#"{"code":21610,"message":"+8613800138000 has unsubscribed","more_info":"","status":400}"#)
-            }
+            Twilio => (400, r#"{"code":21606,"message":"+8613800138000: no such sender","more_info":"","status":400}"#),
         }
     }
 
     fn refusal(self) -> &'static str {
         match self {
             Aliyun => "aliyun refused the message: isv.AMOUNT_NOT_ENOUGH",
-            Tencent => "tencent refused the message: FailedOperation.PhoneNumberInBlacklist",
-            Twilio => "twilio refused the message: 21610",
+            Tencent => "tencent refused the message: FailedOperation.InsufficientBalanceInSmsPackage",
+            Twilio => "twilio refused the message: 21606",
         }
     }
 
@@ -471,7 +469,7 @@ async fn a_twilio_answer_is_taken_for_what_it_is() {
     let stranger = r#"{"code":20003,"message":"Authenticate","status":401}"#;
     assert_eq!(told(Twilio, (401, stranger)).await, format!("{refused}: 20003"));
     let no_number = r#"{"code":21211,"message":"Invalid 'To' Phone Number: +8613800138000","status":400}"#;
-    assert_eq!(told(Twilio, (400, no_number)).await, format!("{refused}: 21211"));
+    assert_eq!(told(Twilio, (400, no_number)).await, "twilio does not send to this number: 21211");
     let full = r#"{"code":21611,"message":"","status":429}"#;
     assert_eq!(told(Twilio, (429, full)).await, "twilio limits this number: 21611");
     assert_eq!(told(Twilio, (200, Twilio.taken().1)).await, format!("{refused}: 200"));
@@ -537,7 +535,7 @@ async fn service(vendors: &[(Vendor, &str)]) -> TestApp {
 
 fn flags(vendors: &[(Vendor, &str)]) -> Vec<String> {
     let names: Vec<_> = vendors.iter().map(|(vendor, _)| vendor.name()).collect();
-    let mut flags = vec![format!("--sms-provider={}", names.join(","))];
+    let mut flags = vec![format!("--sms-provider={}", names.join(",")), "--sms-total-per-hour=0".to_owned()];
     flags.extend(vendors.iter().flat_map(|(vendor, url)| vendor.flags(url)));
     flags
 }

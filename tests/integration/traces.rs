@@ -113,6 +113,7 @@ async fn one_sign_in_is_one_trace_through_http_stores_batches_and_vendor() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url.as_str()),
         ("OTEL_SERVICE_NAME", "sign-in"),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", vendor_url.as_str()),
         ("LOG_FORMAT", "json"),
         ("SHUTDOWN_DELAY", "0"),
