@@ -1,5 +1,7 @@
 //! Bounds on messages, asked for by strangers and by the owner.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -7,6 +9,7 @@ use crate::support::{
     MOBILE, PASSWORD, TestApp,
     backends::Backends,
     expect_retry_after, on_every_backend,
+    process::until,
     senders::{DAY, HERE, HOUR, OTHER, PHONE, PROXY, THERE, at, messages_to, numbers, scattered_numbers, stranger},
 };
 
@@ -194,7 +197,7 @@ on_every_backend! {
         let app = TestApp::start_at(app.clock.clone(), app.stores.clone(), &[&[PROXY][..], &NO_VENDOR].concat()).await;
         for mobile in [MOBILE, OTHER] {
             at(HERE).ask_for(&app, "reset_password", mobile).await.expect(200);
-            app.app.detached.settle().await;
+            until("the failed message", Duration::from_secs(10), async || app.app.detached.count() == 0).await;
             at(THERE).ask_for(&app, "reset_password", mobile).await.expect_error(429, "sms_too_frequent");
             let body = at(HERE).reset(&app, mobile, "000000").await.expect_error(400, "sms_code_invalid");
             assert_eq!(body["attempts_left"], 4);
