@@ -49,7 +49,10 @@ async fn redeem(bed: &Bed, n: usize) -> UsedCode {
         guess: &nothing,
         nothing: &nothing,
         sign_in: None,
-        unredeemed: &counter(LimitName::SmsUnredeemed, None, Some(3)),
+        unredeemed: &Counter {
+            subject: slot_of(n).mobile.as_str().to_owned(),
+            ..counter(LimitName::SmsUnredeemed, None, Some(3))
+        },
         replay: None,
         presence: &Presence::default(),
     };

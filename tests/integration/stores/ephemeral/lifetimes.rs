@@ -52,6 +52,7 @@ contract! {
         let asker = network("198.51.100.7");
         let slot = CodeSlot { mobile: Mobile::parse("13900139000").unwrap(), purpose: Purpose::Login };
         let unredeemed = counter(LimitName::SmsUnredeemed, None, Some(3));
+        let unredeemed = Counter { subject: slot.mobile.as_str().to_owned(), ..unredeemed };
         let attempt = Attempt {
             slot: &slot,
             digest: "right",

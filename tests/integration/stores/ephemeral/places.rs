@@ -61,7 +61,7 @@ async fn no_counter_goes_within_its_window_and_then_its_place_is_free() {
     bed.advance(GAP / 2).await;
     assert_eq!(bed.count(&tally(bed.now(), &[of_number(SHARE)])).await, Admission::Admitted);
     assert!(is_refused(bed.count(&tally(bed.now(), &[of_number(SHARE + 1)])).await));
-    bed.advance(GAP / 2).await;
+    bed.advance(GAP).await;
     fill(&bed).await;
 }
 
