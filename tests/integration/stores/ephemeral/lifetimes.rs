@@ -99,3 +99,24 @@ contract! {
         assert_eq!(bed.count(&tally(bed.now(), &counters)).await, Admission::Admitted);
     }
 }
+
+#[tokio::test]
+async fn in_redis_what_a_service_keeps_expires_and_no_code_stands_in_the_clear() {
+    let stores = Stores::create(Backends::SQLITE_AND_REDIS).await;
+    let app = crate::support::TestApp::start_on(stores.clone(), &[]).await;
+    let code = app.code(MOBILE).await;
+    let picture = app.picture("a-picture").await;
+    let (client, prefix) = stores.redis().unwrap();
+    let text: String = client.get(format!("{prefix}image_code:a-picture")).await.unwrap();
+    assert_eq!(text, picture);
+    assert_eq!(text, text.to_lowercase());
+    let fields: std::collections::HashMap<String, String> =
+        fred::interfaces::HashesInterface::hgetall(client, format!("{prefix}sms_code:login:{MOBILE}")).await.unwrap();
+    assert_eq!(fields["tries"], "5");
+    let texts: Vec<_> = fields.iter().filter(|(field, _)| !field.starts_with("a:")).collect();
+    assert!(texts.iter().all(|(_, value)| !value.contains(&code)), "{fields:?}");
+    for key in ["image_code:a-picture", "sms_code:login:13800138000", "limit:sms_gap:13800138000"] {
+        let rest: i64 = client.pttl(format!("{prefix}{key}")).await.unwrap();
+        assert!(rest > 0, "{key}: {rest}");
+    }
+}
