@@ -210,7 +210,7 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
                  for flow in string.gmatch(stored.flows, '[^\\n]+') do add_redeemed(flow, now, 1) end
              end
              if value ~= '' then redis.call('SET', replay, value, 'PX', ARGV[arg - 4]) end
-             return {1, life, 0, '', fields, cleared}
+             return {1, 0, life, '', fields, cleared}
          end
 
          local outcomes, key, arg = {}, 1, 2
