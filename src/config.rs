@@ -93,8 +93,10 @@ pub enum UsersCommand {
     },
     /// End a user's sessions, and refuse them from now on
     Disable(ChosenUser),
-    /// Let a disabled user sign in again
+    /// Let a disabled user sign in again, and forget wrong guesses at their codes and password
     Enable(ChosenUser),
+    /// Forget wrong guesses at a user's codes and password
+    Unlock(ChosenUser),
     /// End a user's sessions
     SignOut(ChosenUser),
     /// Forget who a user was and free the number, as when users delete their accounts themselves
@@ -749,14 +751,14 @@ fn parse_sms_providers(text: &str) -> Result<Vec<SmsProviderName>, String> {
 fn parse_challenges(text: &str) -> Result<Vec<ChallengeKind>, String> {
     let mut kinds = Vec::new();
     for name in text.split(',').map(str::trim) {
-        let kind = ChallengeKind::ALL.iter().find(|kind| kind.as_str() == name).ok_or_else(|| {
+        let kind = ChallengeKind::parse(name).ok_or_else(|| {
             let names: Vec<_> = ChallengeKind::ALL.iter().map(|known| known.as_str()).collect();
             format!("expected {}, or several of them with commas between", names.join(", "))
         })?;
-        if kinds.contains(kind) {
+        if kinds.contains(&kind) {
             return Err(format!("{name} is listed twice"));
         }
-        kinds.push(*kind);
+        kinds.push(kind);
     }
     Ok(kinds)
 }

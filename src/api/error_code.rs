@@ -124,7 +124,7 @@ impl ErrorCode {
             }
             Self::OldPasswordWrong => ("old_password_wrong", BAD, 4106, "原密码错误", "The old password is wrong"),
             Self::ImageCodeRequired => {
-                ("image_code_required", NO, 4103, "请输入图形验证码", "A picture code is needed")
+                ("image_code_required", NO, 4201, "请输入图形验证码", "A picture code is needed")
             }
             Self::AccountDisabled => ("account_disabled", NO, 4500, "账号已停用", "The account is disabled"),
             Self::NavigationRequired => {

@@ -71,7 +71,7 @@ pub async fn classic_picture(
 async fn picture(auth: &Auth, context: &RequestContext, name: &'static str, id: &str) -> Result<Picture, Problem> {
     let mut form = Form::new(context.family);
     let Some(id) = form.image_code_id(name, id) else { return Err(form.problem()) };
-    Ok(Picture::Ok(Binary(auth.image_codes.create(&id).await?)))
+    Ok(Picture::Ok(Binary(auth.image_codes.create(&id, &context.origin()).await?)))
 }
 
 /// The section.

@@ -9,6 +9,7 @@ mod aliases;
 mod authorizations;
 mod bearer;
 mod body;
+mod challenges;
 mod classic;
 pub mod client_ip;
 mod context;
@@ -27,6 +28,7 @@ mod locality;
 mod metrics;
 mod names;
 mod operations;
+mod optional_json;
 mod page_policy;
 mod pages;
 mod passport;
@@ -67,6 +69,8 @@ enum Section {
     /// otherwise.
     #[oai(rename = "Picture codes")]
     ImageCodes,
+    /// What the app family asks for on suspicion, before it sends a message or looks at a guess.
+    Challenges,
     /// Sign in, refresh, sign out.
     Authorizations,
     /// The user behind a token.
@@ -85,11 +89,12 @@ enum Section {
 
 impl Section {
     /// In the order in which a newcomer needs them.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::SmsCodes,
         Self::Authorizations,
         Self::User,
         Self::Sessions,
+        Self::Challenges,
         Self::ImageCodes,
         Self::Ihome,
         Self::Passport,
@@ -112,6 +117,7 @@ pub struct Parts {
 /// The sections, with the services behind them.
 type Sections = (
     sms_codes::SmsCodes,
+    challenges::Challenges,
     image_codes::ImageCodes,
     authorizations::Authorizations,
     user::CurrentUser,
@@ -148,6 +154,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let classic = classic::Classic { auth: auth.clone(), cookie, secure: public_url.starts_with("https:") };
     let sections: Sections = (
         sms_codes::SmsCodes(auth.clone()),
+        challenges::Challenges(auth.clone()),
         image_codes::ImageCodes(auth.clone()),
         authorizations::Authorizations(auth.clone()),
         user::CurrentUser(auth.clone()),

@@ -6,6 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use super::{
     Section,
     bearer::ClassicSignedIn,
+    challenges::ChallengeHeader,
     classic::{
         Answer, Classic, ClassicPasswordSignIn, CookieAnswer, FollowSignOut, RegisterClassic, SendClassicCode,
         SessionAnswer, SignInClassic, SignedOut,
@@ -94,10 +95,14 @@ impl Passport {
     async fn sms_code(
         &self,
         context: &RequestContext,
+        /// A solved challenge as `kind:response`, beside the picture: under suspicion some services ask for one.
+        #[oai(name = "X-Challenge-Response")]
+        challenge: ChallengeHeader,
         body: ClassicJson<PassportCodeRequest>,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let PassportCodeRequest { mobile, image_code, image_code_id } = body.0;
-        self.0.send_code(context, mobile, ("image_code_id", image_code_id), ("image_code", image_code)).await
+        let (id, text) = (("image_code_id", image_code_id), ("image_code", image_code));
+        self.0.send_code(context, mobile, id, text, challenge).await
     }
 
     /// Register

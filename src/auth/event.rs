@@ -30,10 +30,15 @@ named! {
         CodeSent = "code_sent",
         /// No vendor took a message.
         CodeNotSent = "code_not_sent",
-        /// The last wrong try burnt a code.
+        /// The last wrong try of one who asked for a code, or of all others together.
         CodeBurnt = "code_burnt",
         /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
         RefreshReused = "refresh_reused",
+        /// A refresh token was presented a second time, before its successor was used: an answer got lost, or two hold it.
+        RefreshRepeated = "refresh_repeated",
+        /// A session was refreshed from a network, or by a `User-Agent`, that is neither that of its sign-in nor that of the
+        /// refresh before.
+        RefreshFromNewNetwork = "refresh_from_new_network",
         /// A password was set or changed.
         PasswordChanged = "password_changed",
         /// An account moved to another number.
@@ -42,10 +47,18 @@ named! {
         AccountDeleted = "account_deleted",
         /// A limit refused something.
         Limited = "limited",
+        /// A message was suspicious, whatever came of it.
+        Suspicion = "suspicion",
+        /// Strangers together met a bound at a number, or of all messages.
+        StrangersBound = "strangers_bound",
+        /// The vendor of a captcha gave no verdict.
+        ChallengeVendorFailed = "challenge_vendor_failed",
         /// An operator disabled an account.
         UserDisabled = "user_disabled",
         /// An operator enabled an account.
         UserEnabled = "user_enabled",
+        /// An operator cleared the counts of wrong guesses at an account.
+        UserUnlocked = "user_unlocked",
         /// An operator imported users.
         UsersImported = "users_imported",
         /// An operator made a signing key.

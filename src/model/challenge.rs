@@ -17,3 +17,10 @@ named! {
         Turnstile = "turnstile",
     }
 }
+
+impl ChallengeKind {
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+}

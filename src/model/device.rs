@@ -1,8 +1,12 @@
 //! What a client says about the device it runs on.
 
-use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
 
-use crate::named::named;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{hex::hex, named::named};
 
 /// How many characters the name of a device has at most.
 const NAME_LENGTH: usize = 64;
@@ -36,6 +40,24 @@ impl DeviceId {
     }
 }
 
+/// A keyed hash of a device's id, the same for all users: the store keeps it bound to one of them.
+#[derive(Clone, Copy)]
+pub struct DeviceKey(pub [u8; 32]);
+
+impl DeviceKey {
+    /// What the store keeps, the column `device_hash`: SHA-256 over user and key, in hex. Without the key of the service it
+    /// tells neither the device nor that two users share one.
+    pub fn of_user(&self, user_id: Uuid) -> String {
+        hex(&Sha256::new().chain_update(user_id.as_bytes()).chain_update(self.0).finalize())
+    }
+}
+
+impl fmt::Debug for DeviceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DeviceKey(hidden)")
+    }
+}
+
 /// Reads the name of a device: at most 64 characters after trimming, none of them a control character.
 pub fn parse_device_name(name: &str) -> Option<String> {
     let name = name.trim();
@@ -60,5 +82,12 @@ named! {
         Desktop = "desktop",
         /// Anything else.
         Other = "other",
+    }
+}
+
+impl Platform {
+    /// Reads the name on the wire and the column.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|platform| platform.as_str() == name)
     }
 }

@@ -4,13 +4,12 @@ mod aliyun;
 mod console;
 mod failover;
 mod measured;
-mod signature;
 mod tencent;
 mod twilio;
 mod webhook;
 mod yuntongxun;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{RequestBuilder, StatusCode};
@@ -25,7 +24,10 @@ pub use twilio::{Twilio, TwilioAccount};
 pub use webhook::{Webhook, check_webhook_secret};
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 
-use crate::model::mobile::Mobile;
+use crate::{
+    model::mobile::Mobile,
+    vendor::{self, NoAnswer},
+};
 
 /// One message with a one-time code.
 ///
@@ -119,14 +121,9 @@ impl SmsError {
         }
     }
 
-    /// A call that brought no answer. Only the root cause is told: the URL may hold a signature or a password.
-    fn no_answer(vendor: &'static str, error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut cause: &dyn Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        Self::Unreachable { vendor, reason: cause.to_string() }
+    /// A call that brought no answer.
+    fn no_answer(vendor: &'static str, answer: impl Into<NoAnswer>) -> Self {
+        Self::Unreachable { vendor, reason: answer.into().reason }
     }
 }
 
@@ -137,33 +134,18 @@ pub trait SmsProvider: Send + Sync {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError>;
 }
 
-/// The HTTP client that all vendors share: connections are reused, nothing is followed, nobody waits for ever.
+/// The HTTP client that all vendors share.
 pub fn http_client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("the HTTP client needs no more than its TLS roots")
+    vendor::http_client(Duration::from_secs(5))
 }
 
 /// Sends a request and reads the JSON that the vendor answers with, unless the vendor is out of order.
 async fn call<T: DeserializeOwned>(vendor: &'static str, request: RequestBuilder) -> Result<(StatusCode, T), SmsError> {
-    let unreachable = |reason: String| SmsError::Unreachable { vendor, reason };
-    let no_answer = |error| SmsError::no_answer(vendor, error);
-    let response = request.send().await.map_err(no_answer)?;
-    let status = response.status();
-    if status.is_server_error() {
-        return Err(unreachable(format!("HTTP {}", status.as_u16())));
-    }
-    let body = response.bytes().await.map_err(no_answer)?;
-    // The parser's own words may quote the answer, and the answer may quote the number.
-    let answer = serde_json::from_slice(&body).map_err(|_| match status {
+    vendor::call(request).await.map_err(|answer| match answer.status {
         // A gateway's limit: it does not speak the vendor's language.
-        StatusCode::TOO_MANY_REQUESTS => {
+        Some(status @ StatusCode::TOO_MANY_REQUESTS) => {
             SmsError::said_no(vendor, status, status.as_u16().to_string(), Objection::Else)
         }
-        _ => unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())),
-    })?;
-    Ok((status, answer))
+        _ => SmsError::no_answer(vendor, answer),
+    })
 }

@@ -95,6 +95,8 @@ metrics! {
         "SMS codes that somebody presented.";
     IMAGE_CODES: Counter "phonepass_image_codes_checked_total" ["outcome"] Count,
         "Picture codes that somebody presented.";
+    CHALLENGES: Counter "phonepass_challenges_checked_total" ["kind", "outcome"] Count,
+        "Challenges that clients solved after a refusal.";
     LIMITS: Counter "phonepass_limits_hit_total" ["limit"] Count,
         "What a limit refused.";
     EVENTS: Counter "phonepass_security_events_total" ["event"] Count,

@@ -194,7 +194,7 @@ fn twilio(base_url: Url, client: reqwest::Client, from: &str) -> sms::Twilio {
 }
 
 /// The pairs of a query or form, decoded.
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub fn pairs(query: &str) -> Vec<(String, String)> {
     let url = Url::parse(&format!("http://127.0.0.1/?{query}")).unwrap();
     url.query_pairs().into_owned().collect()
 }
@@ -235,8 +235,10 @@ fn canonical_request(request: &Received, signed: &str) -> String {
 }
 
 /// The header `Authorization` that aliyun expects with a request.
-fn acs3(request: &Received, id: &str, secret: &str) -> String {
+pub fn acs3(request: &Received, id: &str, secret: &str) -> String {
+    let content_type = if request.header("content-type").is_empty() { "" } else { "content-type;" };
     let signed = "host;x-acs-action;x-acs-content-sha256;x-acs-date;x-acs-signature-nonce;x-acs-version";
+    let signed = &format!("{content_type}{signed}");
     assert_eq!(request.header("x-acs-content-sha256"), sha256(&request.body));
     let to_sign = format!("ACS3-HMAC-SHA256\n{}", sha256(&canonical_request(request, signed)));
     let signature = hexadecimal(&mac(secret.as_bytes(), &to_sign));
@@ -244,7 +246,7 @@ fn acs3(request: &Received, id: &str, secret: &str) -> String {
 }
 
 /// The header `Authorization` that tencent expects with a request.
-fn tc3(request: &Received, id: &str, secret: &str, service: &str) -> String {
+pub fn tc3(request: &Received, id: &str, secret: &str, service: &str) -> String {
     let timestamp = request.header("x-tc-timestamp");
     let date = DateTime::from_timestamp(timestamp.parse().unwrap(), 0).unwrap().date_naive();
     let hash = sha256(&canonical_request(request, "content-type;host"));

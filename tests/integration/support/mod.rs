@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod nginx;
 pub mod process;
 pub mod replicated_redis;
+pub mod senders;
 pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};
@@ -272,7 +273,7 @@ impl TestApp {
 
     /// Puts a picture under an id without drawing it.
     pub async fn put_picture(&self, id: &str, text: &str) {
-        self.app.codes.put_image_code(id, text, Duration::from_secs(300)).await.unwrap();
+        self.app.codes.put_image_code(id, text, "127.0.0.1", Duration::from_secs(300)).await.unwrap();
     }
 
     /// Sends a request as a browser page does that knows no tokens, only cookies.
