@@ -130,6 +130,8 @@ impl Form {
     }
 
     fn solved(&mut self, name: &'static str, value: Option<Value>) -> Option<ChallengeAnswer> {
+        // The framework would take a number for text.
+        let value = value.filter(|value| value["response"].is_string());
         let answer = SolvedChallenge::parse_from_json(value).ok().and_then(SolvedChallenge::answer);
         if answer.is_none() {
             self.refuse(

@@ -48,14 +48,14 @@ impl Turnstile {
 impl Captcha for Turnstile {
     async fn verify(&self, response: &SecretString, ip: Option<IpAddr>) -> Result<Verdict, CaptchaError> {
         let (status, Answer { success, codes }) = call(VENDOR, self.request(response, ip)).await?;
-        let code = codes.join(",");
         if success && status.is_success() {
             return Ok(Verdict::Passed);
         }
-        if success || codes.iter().any(|code| OUT_OF_ORDER.contains(&code.as_str())) {
-            let reason = format!("HTTP {} {code}", status.as_u16());
+        let broken = codes.iter().find(|code| OUT_OF_ORDER.contains(&code.as_str()));
+        if success || broken.is_some() {
+            let reason = broken.cloned().unwrap_or_else(|| format!("HTTP {}", status.as_u16()));
             return Err(CaptchaError { vendor: VENDOR, reason });
         }
-        Ok(Verdict::Refused { code })
+        Ok(Verdict::Refused { code: codes.join(",") })
     }
 }

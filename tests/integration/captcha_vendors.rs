@@ -141,6 +141,8 @@ impl Vendor {
             Aliyun => vec![
                 (200, r#"{"Code":"Success","Result":{"VerifyResult":false,"VerifyCode":"F001"}}"#, "F001"),
                 (200, r#"{"Code":"Success","Result":{"VerifyResult":true,"VerifyCode":"F008"}}"#, "F008"),
+                // The test mode of the vendor's console.
+                (200, r#"{"Code":"Success","Result":{"VerifyResult":true,"VerifyCode":"T005"}}"#, "T005"),
                 (200, r#"{"Code":"Success","Result":{"VerifyResult":false,"VerifyCode":"T001"}}"#, "T001"),
                 (200, r#"{"Code":"Success","Result":{"VerifyResult":false}}"#, ""),
             ],
@@ -176,9 +178,9 @@ impl Vendor {
                 (403, self.passed().1, "HTTP 403"),
             ],
             Cloudflare => vec![
-                (200, r#"{"success":false,"error-codes":["invalid-input-secret"]}"#, "HTTP 200 invalid-input-secret"),
-                (200, r#"{"success":false,"error-codes":["internal-error"]}"#, "HTTP 200 internal-error"),
-                (403, self.passed().1, "HTTP 403 "),
+                (200, r#"{"success":false,"error-codes":["invalid-input-secret"]}"#, "invalid-input-secret"),
+                (200, r#"{"success":false,"error-codes":["internal-error"]}"#, "internal-error"),
+                (403, self.passed().1, "HTTP 403"),
             ],
         }
     }

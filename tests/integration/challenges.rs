@@ -157,9 +157,9 @@ on_every_backend! {
         let app = TestApp::start_with(backends, &POW).await;
         let (early, late) = (solved(&app, MOBILE).await, solved(&app, MOBILE).await);
         send(&app, MOBILE, "pow", &early).await.expect(200);
-        app.advance(290).await;
+        app.advance(200).await;
         send(&app, MOBILE, "pow", &early).await.expect_error(400, "image_code_invalid");
-        app.advance(11).await;
+        app.advance(101).await;
         send(&app, MOBILE, "pow", &late).await.expect_error(400, "image_code_expired");
         send(&app, MOBILE, "pow", &early).await.expect_error(400, "image_code_expired");
     }
