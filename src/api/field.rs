@@ -211,7 +211,10 @@ impl Kind for DeviceKind {
                     ),
                     (
                         "platform",
-                        member("What the device runs.", MetaSchema { enum_items: platforms, ..MetaSchema::new("string") }),
+                        member(
+                            "What the device runs.",
+                            MetaSchema { enum_items: platforms, ..MetaSchema::new("string") },
+                        ),
                     ),
                 ],
                 ..MetaSchema::new("object")

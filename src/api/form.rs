@@ -8,8 +8,8 @@ use url::Url;
 use uuid::Uuid;
 
 pub use super::field::{
-    AvatarUrlKind, DeviceKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField, PasswordKind,
-    PurposeKind, SmsCodeKind,
+    AvatarUrlKind, DeviceKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField,
+    PasswordKind, PurposeKind, SmsCodeKind,
 };
 use super::{
     context::Family,

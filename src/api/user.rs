@@ -158,8 +158,7 @@ impl CurrentUser {
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let current_code = form.sms_code("current_code", body.0.current_code, &self.0.sms_codes);
         let device = form.device("device", body.0.device);
-        let (Some(mobile), Some(code), Some(current_code), true) = (mobile, code, current_code, form.is_right())
-        else {
+        let (Some(mobile), Some(code), Some(current_code), true) = (mobile, code, current_code, form.is_right()) else {
             return Err(form.problem().into());
         };
         let origin = context.origin_with(device, Some(caller.0.user_id));

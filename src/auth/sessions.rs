@@ -121,8 +121,7 @@ impl Sessions {
             return Err(Error::RefreshTokenInvalid);
         };
         let refresher = Refresher { device_key: self.device_key(&origin), origin };
-        let rotation =
-            self.users.rotate(session_id, counter, &refresher, self.clock.now(), self.lifetime).await?;
+        let rotation = self.users.rotate(session_id, counter, &refresher, self.clock.now(), self.lifetime).await?;
         let origin = &refresher.origin;
         metrics::REFRESHES.count([outcome_of(&rotation)]);
         match rotation {

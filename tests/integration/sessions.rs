@@ -197,7 +197,8 @@ async fn a_device_that_makes_no_sense_is_told_and_nothing_happens() {
         (Method::PUT, "/app/v1_0/authorizations", json!({})),
     ];
     for (method, path, body) in bodies {
-        let token = if path.ends_with("authorizations") && method == Method::PUT { &tokens.refresh } else { &tokens.access };
+        let token =
+            if path.ends_with("authorizations") && method == Method::PUT { &tokens.refresh } else { &tokens.access };
         for device in &wrong {
             let mut body = body.clone();
             body["device"] = device.clone();

@@ -258,12 +258,8 @@ pub trait Accounts: Send + Sync {
     /// there is no such user.
     ///
     /// The newest thousand sessions forget where they came from; the others do by [`Accounts::forget_sessions`].
-    async fn delete_user(
-        &self,
-        id: Uuid,
-        cleared: &[String],
-        now: DateTime<Utc>,
-    ) -> Result<Option<Ending>, StoreError>;
+    async fn delete_user(&self, id: Uuid, cleared: &[String], now: DateTime<Utc>)
+    -> Result<Option<Ending>, StoreError>;
 
     /// Has some sessions of a user forget where they came from; returns how many.
     async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError>;
@@ -286,21 +282,11 @@ pub trait Sessions: Send + Sync {
     /// Returns the user as they are then; a disabled one gets no session. Whoever is registered by it was created when
     /// the session was. Signing in with the same session again changes nothing. The same step clears a count of wrong
     /// guesses.
-    async fn sign_in(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<(User, Opened), StoreError>;
+    async fn sign_in(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<(User, Opened), StoreError>;
 
     /// Registers a user and opens a session, and clears a count of wrong guesses; `None` if the mobile is taken, also by a
     /// request of the same instant.
-    async fn register(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<Option<User>, StoreError>;
+    async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError>;
 
     /// Opens a session for a user who proved that they know a password, keeps a new hash of it if one is given, and clears
     /// a count of wrong guesses.
@@ -334,8 +320,7 @@ pub trait Sessions: Send + Sync {
 
     /// Ends a session of a user, also one that has expired: a token may name it for longer. Returns when it expires;
     /// `None` if it has been ended before or belongs to another user.
-    async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd)
-    -> Result<Option<DateTime<Utc>>, StoreError>;
+    async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError>;
 
     /// Ends the sessions of a user except one, if that lives, those that have expired included; `None` if there is no such
     /// user. The work does not grow with the number of sessions.

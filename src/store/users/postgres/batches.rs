@@ -211,10 +211,11 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
     .await?;
     for row in &rows {
         let presented = sqlx::Row::try_get::<i32, _>(row, "presented")?.cast_unsigned();
-        let former = Stored::of("sessions", row).parse("former", |[counter, ip, user_agent]: [Option<String>; 3]| {
-            let used_before = counter?.parse::<u32>().ok()? > presented;
-            Some(FormerRefresh { used_before, ip, user_agent })
-        })?;
+        let former =
+            Stored::of("sessions", row).parse("former", |[counter, ip, user_agent]: [Option<String>; 3]| {
+                let used_before = counter?.parse::<u32>().ok()? > presented;
+                Some(FormerRefresh { used_before, ip, user_agent })
+            })?;
         let session = session_from(row, false)?;
         rotations.insert((session.id, presented), Rotation::Rotated(session, former));
     }

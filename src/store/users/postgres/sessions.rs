@@ -29,22 +29,12 @@ use crate::{
 
 #[async_trait]
 impl Sessions for Postgres {
-    async fn sign_in(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<(User, Opened), StoreError> {
+    async fn sign_in(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<(User, Opened), StoreError> {
         let (user, session, cleared) = (user.clone(), session.clone(), cleared.to_owned());
         self.sign_ins.call(SignIn { user, session, cleared }).await
     }
 
-    async fn register(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<Option<User>, StoreError> {
+    async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let row = with_session(
                 concat!(
@@ -173,12 +163,7 @@ impl Sessions for Postgres {
         self.refreshes.call(Refresh { session_id, presented, refresher, now, lifetime }).await
     }
 
-    async fn end_session(
-        &self,
-        user_id: Uuid,
-        id: Uuid,
-        why: SessionEnd,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, end_session(&self.pool, user_id, id, why)).await
     }
 

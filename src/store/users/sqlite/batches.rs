@@ -243,11 +243,8 @@ async fn former(
     .await?;
     let sessions = rows.iter().map(|row| {
         let row = Stored::of("sessions", row);
-        let former = FormerRefresh {
-            used_before: false,
-            ip: row.get("last_ip")?,
-            user_agent: row.get("last_user_agent")?,
-        };
+        let former =
+            FormerRefresh { used_before: false, ip: row.get("last_ip")?, user_agent: row.get("last_user_agent")? };
         Ok((row.get("id")?, (row.get("user_id")?, row.get("refresh_counter")?, former)))
     });
     sessions.collect()

@@ -28,22 +28,12 @@ use crate::{
 
 #[async_trait]
 impl Sessions for Sqlite {
-    async fn sign_in(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<(User, Opened), StoreError> {
+    async fn sign_in(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<(User, Opened), StoreError> {
         let (user, session, cleared) = (user.clone(), session.clone(), cleared.to_owned());
         self.sign_ins.call(SignIn { user, session, cleared }).await
     }
 
-    async fn register(
-        &self,
-        user: &NewUser,
-        session: &NewSession,
-        cleared: &str,
-    ) -> Result<Option<User>, StoreError> {
+    async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
             let row = sqlx::query(concat!(
@@ -149,12 +139,7 @@ impl Sessions for Sqlite {
         self.refreshes.call(Refresh { session_id, presented, refresher, now, lifetime }).await
     }
 
-    async fn end_session(
-        &self,
-        user_id: Uuid,
-        id: Uuid,
-        why: SessionEnd,
-    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+    async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
             let ended = end_session(&mut transaction, user_id, id, why).await?;
