@@ -108,7 +108,7 @@ use pool::{Pool, Session};
 
 use super::{
     Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
-    rows::{Stored, Time, session_columns},
+    rows::{Stored, Time},
 };
 use crate::{
     model::{

@@ -87,7 +87,7 @@ use writer::{Writer, pool};
 
 use super::{
     Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use,
-    rows::{Stored, Time, session_columns},
+    rows::{Stored, Time},
 };
 use crate::{
     model::{
