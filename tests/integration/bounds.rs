@@ -7,7 +7,6 @@ use serde_json::json;
 
 use crate::support::{
     MOBILE, PASSWORD, TestApp,
-    backends::Backends,
     expect_retry_after, on_every_backend,
     process::until,
     senders::{DAY, HERE, HOUR, OTHER, PHONE, PROXY, THERE, at, messages_to, numbers, scattered_numbers, stranger},

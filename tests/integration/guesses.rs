@@ -5,7 +5,6 @@ use serde_json::json;
 
 use crate::support::{
     Answer, MOBILE, PASSWORD, TestApp,
-    backends::Backends,
     expect_retry_after, on_every_backend,
     senders::{DAY, HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, PROXY, THERE, at, stranger, wrong},
 };

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use crate::support::{
     MOBILE, PASSWORD, TestApp, Tokens,
-    backends::Backends,
     command::run,
     on_every_backend,
     senders::{DAY, HERE, MANY_MESSAGES, PHONE, Sender, THERE, at, stranger},
