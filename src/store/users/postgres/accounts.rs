@@ -160,16 +160,25 @@ impl Accounts for Postgres {
     ) -> Result<Option<Acquaintances>, StoreError> {
         bounded(STORE, async {
             let rows = sqlx::query(concat!(
-                "SELECT u.id, s.device_hash, s.ip, s.last_ip
-                 FROM users u LEFT JOIN sessions s
-                   ON s.user_id = u.id
-                  AND (s.created_at >= coalesce(u.sessions_valid_from, 'epoch') OR s.id = u.kept_session_id)
-                  AND s.created_at >= ",
+                "WITH owner AS (
+                     SELECT id, sessions_valid_from, kept_session_id FROM users WHERE mobile = $1
+                 ), valid AS (
+                     SELECT created_at, refreshed_at, revoked_at, ended_by, device_hash, ip, last_ip
+                     FROM sessions
+                     WHERE user_id = (SELECT id FROM owner) AND created_at >= greatest(",
                 valid_from!(),
-                "  AND coalesce(s.refreshed_at, s.created_at) >= $2
-                  AND (s.revoked_at IS NULL OR s.ended_by IN ('sign_out', 'limit'))
-                 WHERE u.mobile = $1
-                 ORDER BY s.created_at DESC LIMIT $3",
+                ",       (SELECT coalesce(sessions_valid_from, 'epoch') FROM owner))
+                     UNION ALL
+                     SELECT created_at, refreshed_at, revoked_at, ended_by, device_hash, ip, last_ip
+                     FROM sessions
+                     WHERE id = (SELECT kept_session_id FROM owner) AND created_at >= ",
+                valid_from!(),
+                ")
+                 SELECT id, device_hash, ip, last_ip
+                 FROM owner LEFT JOIN valid
+                   ON coalesce(refreshed_at, created_at) >= $2
+                  AND (revoked_at IS NULL OR ended_by IN ('sign_out', 'limit'))
+                 ORDER BY created_at DESC LIMIT $3",
             ))
             .bind(mobile.as_str())
             .bind(since)

@@ -145,12 +145,16 @@ impl Administration for Postgres {
         let query = sqlx::query(
             "DELETE FROM sessions
              WHERE id IN (
-                 (SELECT id FROM sessions
-                  WHERE expires_at < $1 AND revoked_at IS NOT NULL
-                    AND coalesce(ended_by, '') NOT IN ('sign_out', 'limit')
-                  ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 SELECT id FROM (
+                     SELECT id FROM sessions
+                     WHERE expires_at < $1 AND revoked_at IS NOT NULL
+                       AND coalesce(ended_by, '') NOT IN ('sign_out', 'limit')
+                     ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                 ) AS distrusted
                  UNION ALL
-                 (SELECT id FROM sessions WHERE expires_at < $2 ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+                 SELECT id FROM (
+                     SELECT id FROM sessions WHERE expires_at < $2 ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                 ) AS known
              )",
         )
         .bind(time)

@@ -176,8 +176,8 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
          SET refresh_counter = asked.presented + 1,
              refreshed_at = asked.now,
              expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute),
-             last_ip = asked.ip,
-             last_user_agent = asked.agent,
+             last_ip = asked.new_ip,
+             last_user_agent = asked.new_agent,
              device_hash = coalesce(",
         device_hash!("s.user_id", "asked.device_key"),
         ", s.device_hash),
@@ -187,7 +187,8 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
                  $1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[], $6::text[], $7::text[],
                  $8::bytea[], $9::text[], $10::text[]
              ) AS asked (
-                 session_id, presented, now, sliding, absolute, ip, agent, device_key, new_name, new_platform
+                 session_id, presented, now, sliding, absolute, new_ip, new_agent, device_key, new_name,
+                 new_platform
              )
          WHERE s.id = ANY($1) AND s.id = asked.session_id AND s.expires_at > asked.now AND ",
         not_ended!("s", "u.status = 'active'"),

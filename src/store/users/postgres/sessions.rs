@@ -140,10 +140,9 @@ impl Sessions for Postgres {
             let query = sqlx::query(concat!(
                 "SELECT ",
                 session_columns!(),
-                " FROM sessions
-                 WHERE user_id = $1 AND expires_at > $2 AND ",
+                " FROM ",
                 not_ended_of_user!(),
-                " ORDER BY created_at DESC, id DESC LIMIT $3",
+                " WHERE expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3",
             ));
             let query = query.bind(user_id).bind(now).bind(i64::from(at_most));
             query.fetch_all(&self.pool).await?.iter().map(|row| session_from(row, false)).collect()
@@ -196,10 +195,10 @@ impl Sessions for Postgres {
             let ended: Vec<Uuid> = sqlx::query_scalar(concat!(
                 "UPDATE sessions SET revoked_at = now(), ended_by = 'limit'
                  WHERE id IN (
-                     SELECT id FROM sessions
-                     WHERE user_id = $1 AND expires_at > $2 AND ",
+                     SELECT id FROM ",
                 not_ended_of_user!(),
-                "    ORDER BY id = $3 DESC, created_at DESC, id DESC OFFSET $4 LIMIT $5
+                " WHERE expires_at > $2
+                     ORDER BY id = $3 DESC, created_at DESC, id DESC OFFSET $4 LIMIT $5
                  )
                  RETURNING id",
             ))
@@ -214,9 +213,9 @@ impl Sessions for Postgres {
                 "UPDATE users
                  SET sessions_opened = (
                      SELECT count(*) FROM (
-                         SELECT FROM sessions WHERE user_id = $1 AND expires_at > $2 AND ",
+                         SELECT FROM ",
                 not_ended_of_user!(),
-                "        LIMIT $3
+                " WHERE expires_at > $2 LIMIT $3
                      ) AS living
                  )
                  WHERE id = $1",

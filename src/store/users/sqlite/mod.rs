@@ -34,14 +34,25 @@ macro_rules! not_ended {
     };
 }
 
-/// The same for the sessions of the user `$1`, in words that let an index leave out those that ended together.
+/// The sessions of the user `$1` that have not been ended. Two look-ups, so that an index leaves out those that ended
+/// together: the one that was kept began before.
 macro_rules! not_ended_of_user {
     () => {
         concat!(
-            "revoked_at IS NULL AND created_at >= ",
+            "(SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE user_id = $1 AND revoked_at IS NULL
+                AND created_at >= max(",
             valid_from!(),
-            " AND (created_at >= (SELECT coalesce(sessions_valid_from, 0) FROM users WHERE users.id = $1)
-                OR id = (SELECT kept_session_id FROM users WHERE users.id = $1))"
+            ", (SELECT coalesce(sessions_valid_from, 0) FROM users WHERE users.id = $1))
+              UNION ALL
+              SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE id = (SELECT kept_session_id FROM users WHERE users.id = $1) AND revoked_at IS NULL AND created_at >= ",
+            valid_from!(),
+            ") AS not_ended"
         )
     };
 }

@@ -116,10 +116,9 @@ impl Sessions for Sqlite {
             let query = sqlx::query(concat!(
                 "SELECT ",
                 session_columns!(),
-                " FROM sessions
-                 WHERE user_id = $1 AND expires_at > $2 AND ",
+                " FROM ",
                 not_ended_of_user!(),
-                " ORDER BY created_at DESC, id DESC LIMIT $3",
+                " WHERE expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT $3",
             ));
             let query = query.bind(user_id).bind(now.timestamp_micros()).bind(at_most);
             query.fetch_all(&self.readers).await?.iter().map(|row| session_from(row, false)).collect()
@@ -178,10 +177,10 @@ impl Sessions for Sqlite {
                 database_now!(),
                 ", ended_by = 'limit'
                  WHERE id IN (
-                     SELECT id FROM sessions
-                     WHERE user_id = $1 AND expires_at > $2 AND ",
+                     SELECT id FROM ",
                 not_ended_of_user!(),
-                "    ORDER BY id = $3 DESC, created_at DESC, id DESC LIMIT $5 OFFSET $4
+                " WHERE expires_at > $2
+                     ORDER BY id = $3 DESC, created_at DESC, id DESC LIMIT $5 OFFSET $4
                  )
                  RETURNING id",
             ))
@@ -196,9 +195,9 @@ impl Sessions for Sqlite {
                 "UPDATE users
                  SET sessions_opened = (
                      SELECT count(*) FROM (
-                         SELECT 1 FROM sessions WHERE user_id = $1 AND expires_at > $2 AND ",
+                         SELECT 1 FROM ",
                 not_ended_of_user!(),
-                "        LIMIT $3
+                " WHERE expires_at > $2 LIMIT $3
                      )
                  )
                  WHERE id = $1",
