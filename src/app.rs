@@ -113,6 +113,8 @@ pub struct App {
     pub outbox: Option<Outbox>,
     /// Where passwords are hashed.
     pub hashing: Arc<Cores>,
+    /// Where pictures are drawn.
+    pub drawing: Arc<Cores>,
     /// The signing keys.
     pub keys: Arc<Keys>,
     /// Work that outlives its request, to be waited for before the process ends.
@@ -152,7 +154,9 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
-    let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
+    let drawing = Arc::new(Cores::all("picture_codes"));
+    let (ttl, length) = (config.image_code_ttl, config.image_code_length.into());
+    let image_codes = Arc::new(ImageCodes::new(codes.clone(), ttl, length, drawing.clone()));
     let challenges = Arc::new(challenges(config, &master, &image_codes, &codes, &clock)?);
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let devices = DeviceHashes::new(&master);
@@ -224,6 +228,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         codes,
         outbox,
         hashing,
+        drawing,
         keys,
         detached,
         background,

@@ -24,7 +24,7 @@ use crate::telemetry::{metrics, traces};
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// How much short work may wait, what callers have given up on included: it takes memory until its turn comes.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 1024;
 
 /// How much long work may wait for each thread: about as much as the thread does within [`MAX_WAIT`].
 const QUEUE_OF_LONG_WORK: usize = 32;

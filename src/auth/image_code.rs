@@ -48,7 +48,7 @@ pub struct ImageCodes {
     codes: Arc<dyn EphemeralStore>,
     ttl: Duration,
     length: usize,
-    cores: Cores,
+    cores: Arc<Cores>,
     /// Each is handed out once.
     drawn: Mutex<Vec<Picture>>,
     handed_out: Notify,
@@ -67,32 +67,29 @@ impl Picture {
 }
 
 impl ImageCodes {
-    /// Pictures of so many characters, valid for so long.
-    pub fn new(codes: Arc<dyn EphemeralStore>, ttl: Duration, length: usize) -> Self {
-        Self {
-            codes,
-            ttl,
-            length,
-            cores: Cores::all("picture_codes"),
-            drawn: Mutex::default(),
-            handed_out: Notify::new(),
-        }
+    /// Pictures of so many characters, valid for so long, drawn on these cores.
+    pub fn new(codes: Arc<dyn EphemeralStore>, ttl: Duration, length: usize, cores: Arc<Cores>) -> Self {
+        Self { codes, ttl, length, cores, drawn: Mutex::default(), handed_out: Notify::new() }
     }
 
     /// A fresh picture (JPEG) under the client's id.
     pub async fn create(&self, id: &ImageCodeId, origin: &Origin) -> Result<Vec<u8>, Error> {
-        let Picture { text, jpeg } = self.picture().await?;
-        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), &origin.network(), self.ttl).await?;
+        let network = origin.network();
+        let Picture { text, jpeg } = self.picture(&network).await?;
+        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), &network, self.ttl).await?;
         Ok(jpeg)
     }
 
-    async fn picture(&self) -> Result<Picture, Error> {
+    async fn picture(&self, network: &str) -> Result<Picture, Error> {
         let drawn = self.drawn().pop();
         self.handed_out.notify_one();
         let length = self.length;
         match drawn {
             Some(picture) => Ok(picture),
-            None => self.cores.run(move || Picture::draw(length)).await,
+            None => {
+                let place = self.cores.place(Some(network.to_owned()))?;
+                self.cores.timed(place, move || Picture::draw(length)).await.map(|(picture, _)| picture)
+            }
         }
     }
 

@@ -142,12 +142,12 @@ async fn in_a_burst_everybody_gets_a_picture_of_their_own() {
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &["--image-code-length=8"]).await;
     // More than are drawn ahead, and again once some are.
     for round in 0..2 {
-        let ids: Vec<_> = (0..66).map(|number| format!("{round}-{number}")).collect();
+        let ids: Vec<_> = (0..150).map(|number| format!("{round}-{number}")).collect();
         let paths: Vec<_> = ids.iter().map(|id| format!("/app/v1_0/image_codes/{id}")).collect();
         let pictures: HashSet<_> =
             join_all(paths.iter().map(|path| app.get(path))).await.into_iter().map(|answer| answer.bytes).collect();
-        assert_eq!(pictures.len(), 66);
+        assert_eq!(pictures.len(), 150);
         let texts: HashSet<_> = join_all(ids.iter().map(|id| app.picture_text(id))).await.into_iter().collect();
-        assert_eq!(texts.len(), 66);
+        assert_eq!(texts.len(), 150);
     }
 }

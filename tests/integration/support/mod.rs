@@ -162,6 +162,7 @@ impl TestApp {
         let mut app = app::build(&config, clock.clone()).await.unwrap();
         // Nothing is refused because this machine is slow.
         app.hashing.set_max_wait(PATIENCE);
+        app.drawing.set_max_wait(PATIENCE);
         let endpoint = std::mem::replace(&mut app.endpoint, poem::EndpointExt::boxed(poem::Route::new()));
         let door = Door::of(&config, Room::unbounded());
         let server = tokio::spawn(server::serve_at(door, listener, endpoint, std::future::pending()));
