@@ -1,0 +1,111 @@
+//! Strangers guess at passwords: of one owner, who is to be locked out, and one password at many numbers.
+
+use serde::Serialize;
+
+use crate::{
+    on_both_stores, report,
+    support::{MOBILE, PASSWORD, TestApp, backends::Backends},
+    visitor::{Outcome, PROXY, Visitor, crowd, number, scattered},
+};
+
+const HOME: &str = "192.0.2.1";
+
+/// Guesses, as often as a place in the queue takes.
+async fn guess(visitor: &Visitor<'_>, mobile: &str, password: &str) -> Outcome {
+    loop {
+        match visitor.try_password(mobile, password).await {
+            Outcome::Busy => tokio::task::yield_now().await,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// So many guesses of each of these networks at one number; returns how many were looked at.
+async fn guesses(app: &TestApp, networks: std::ops::Range<usize>, each: usize) -> usize {
+    let guesses = networks
+        .flat_map(|n| std::iter::repeat_n(n, each))
+        .map(|n| async move { guess(&Visitor::at(app, scattered(n)), MOBILE, "a wrong secret").await });
+    crowd(guesses).await.into_iter().filter(|outcome| *outcome == Outcome::Wrong).count()
+}
+
+#[derive(Debug, Serialize)]
+struct Siege {
+    /// Wrong passwords of 300 networks that were compared in the first hour, and in the 23 hours after it.
+    first_hour: usize,
+    rest_of_the_day: usize,
+    /// What the owner gets with the right password: on a known device elsewhere, and without it on the known network.
+    on_a_known_device: Outcome,
+    on_a_known_network: Outcome,
+}
+
+on_both_stores! {
+    async fn an_owner_signs_in_while_300_networks_guess_at_the_password(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY]).await;
+        let owner = Visitor::at(&app, HOME).on_a_device();
+        owner.register(MOBILE, PASSWORD).await;
+
+        let first_hour = guesses(&app, 0..300, 1).await;
+        let mut rest_of_the_day = 0;
+        for _ in 1..24 {
+            app.advance(3600).await;
+            rest_of_the_day += guesses(&app, 0..30, 4).await;
+        }
+        let siege = Siege {
+            first_hour,
+            rest_of_the_day,
+            on_a_known_device: owner.moved_to("198.51.100.1").try_password(MOBILE, PASSWORD).await,
+            on_a_known_network: owner.without_device().try_password(MOBILE, PASSWORD).await,
+        };
+        report("locking the password from 300 networks", &siege);
+
+        assert!(siege.first_hour <= 100, "{siege:?}");
+        assert!(siege.first_hour + siege.rest_of_the_day <= 100, "no challenge was solved: {siege:?}");
+        assert_eq!([siege.on_a_known_device, siege.on_a_known_network], [Outcome::Done; 2], "{siege:?}");
+    }
+}
+
+on_both_stores! {
+    async fn an_owner_is_not_locked_out_from_the_known_network_either(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY]).await;
+        let owner = Visitor::at(&app, HOME).on_a_device();
+        owner.register(MOBILE, PASSWORD).await;
+        // The known network comes first: the device must not clear the way for it.
+        guesses(&app, 0..300, 1).await;
+        assert_eq!(owner.without_device().try_password(MOBILE, PASSWORD).await, Outcome::Done);
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Spray {
+    looked_at: usize,
+    refused: usize,
+    found: usize,
+}
+
+on_both_stores! {
+    async fn one_password_at_10_000_numbers_is_looked_at_100_times(backends: Backends) {
+        const NUMBERS: usize = 10_000;
+        const WEAK: &str = "a secret of many";
+        let app = TestApp::start_with(backends, &[PROXY]).await;
+        // One in 500 has it, from the 250th number on.
+        for n in (250..NUMBERS).step_by(500) {
+            Visitor::at(&app, scattered(n)).register(&number(n % 1000, n / 1000), WEAK).await;
+        }
+        let attacker = Visitor::at(&app, "203.0.113.1");
+        let guesses = (0..NUMBERS).map(|n| {
+            let attacker = &attacker;
+            async move { guess(attacker, &number(n % 1000, n / 1000), WEAK).await }
+        });
+        let outcomes = crowd(guesses).await;
+        let [wrong, refused, found] = [Outcome::Wrong, Outcome::Limited, Outcome::Done]
+            .map(|outcome| outcomes.iter().filter(|happened| **happened == outcome).count());
+        let spray = Spray { looked_at: wrong + found, refused, found };
+        report("one password at 10,000 numbers from one address", &spray);
+
+        assert_eq!(spray.looked_at, 100, "{spray:?}");
+        assert_eq!(spray.refused, NUMBERS - 100, "{spray:?}");
+        // Others sign in with theirs.
+        let owner = Visitor::at(&app, scattered(250));
+        assert_eq!(owner.try_password(&number(250, 0), WEAK).await, Outcome::Done);
+    }
+}
