@@ -1,5 +1,7 @@
 //! Strangers guess at passwords: of one owner, who is to be locked out, and one password at many numbers.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::{
@@ -14,7 +16,7 @@ const HOME: &str = "192.0.2.1";
 async fn guess(visitor: &Visitor<'_>, mobile: &str, password: &str) -> Outcome {
     loop {
         match visitor.try_password(mobile, password).await {
-            Outcome::Busy => tokio::task::yield_now().await,
+            Outcome::Busy => tokio::time::sleep(Duration::from_millis(20)).await,
             outcome => return outcome,
         }
     }
