@@ -40,7 +40,8 @@ psql() { "$pg_bin/psql" -h 127.0.0.1 -p "$pg_port" -U postgres -X -q -v ON_ERROR
 service_settings() {
   printf '%s\n' "HTTP_ADDR=127.0.0.1:$http_port" "DATA_DIR=$tmp/data" "LOG_LEVEL=$LOG_LEVEL" TRUSTED_PROXIES=127.0.0.1/32 \
     SMS_PROVIDER=webhook "SMS_WEBHOOK_URL=http://127.0.0.1:$webhook_port/" SMS_CODE_TTL=3600 IMAGE_CODE=never \
-    SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0 SMS_TOTAL_PER_HOUR=0 SHUTDOWN_DELAY=0
+    SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0 SMS_TOTAL_PER_HOUR=0 \
+    SMS_ASKS_PER_IP_PER_HOUR=0 GUESSES_PER_IP_PER_HOUR=0 CONNECTIONS_PER_IP=0 SHUTDOWN_DELAY=0
   case $1 in
     sqlite) ;;
     *) printf '%s\n' "DATABASE_URL=postgres://postgres@127.0.0.1:$pg_port/$1" "REDIS_URL=redis://127.0.0.1:$redis_port" ;;

@@ -33,8 +33,11 @@ use phonepass::{
         session::{Lifetime, NewSession, Session, SignInMethod},
     },
     store::{
-        ephemeral::{self, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, RedisUrl, Tally},
-        users::{self, NewUser, Statements, UserStore},
+        ephemeral::{
+            self, As, Asker, Attempt, CodeSlot, Counter, Counting, EphemeralStore, Flow, PendingCode, Redemption,
+            RedisUrl, Tally,
+        },
+        users::{self, NewUser, Refresher, Statements, UserStore},
     },
 };
 use tempfile::TempDir;
@@ -60,6 +63,7 @@ fn new_session() -> NewSession {
             user_agent: Some("Example/1.0 (Android 16)".to_owned()),
             ..Origin::default()
         }),
+        device_key: None,
     }
 }
 
@@ -146,7 +150,7 @@ fn values(criterion: &mut Criterion) {
     criterion.bench_function("mobile: parse", |bencher| {
         bencher.iter(|| Mobile::parse(black_box("+86 138-0013-8000")).unwrap());
     });
-    criterion.bench_function("picture: draw", |bencher| bencher.iter(|| picture::draw(black_box("AC3K"))));
+    criterion.bench_function("picture: draw", |bencher| bencher.iter(|| picture::draw(black_box("AC3X"))));
 }
 
 fn user_stores(criterion: &mut Criterion) {
@@ -168,7 +172,7 @@ fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStor
     let sign_in = || async {
         let user = NewUser { id: Uuid::now_v7(), mobile: next_mobile(), password_hash: None };
         let session = new_session();
-        (users.sign_in(&user, &session).await.unwrap().id, session.id)
+        (users.sign_in(&user, &session, "a count").await.unwrap().0.id, session.id)
     };
     group.bench_function("sign in", |bencher| {
         bencher.iter(|| runtime.block_on(join_all((0..together).map(|_| sign_in()))));
@@ -178,11 +182,12 @@ fn user_store(criterion: &mut Criterion, runtime: &Runtime, users: &dyn UserStor
         bencher.iter(|| runtime.block_on(join_all(known.iter().map(|(id, _)| users.user(*id)))));
     });
     let lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
+    let refresher = Refresher { origin: new_session().origin, device_key: None };
     let mut counter = 0;
     group.bench_function("refresh", |bencher| {
         bencher.iter(|| {
             let now = Clock::system().now();
-            let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, now, lifetime));
+            let rotations = known.iter().map(|(_, session)| users.rotate(*session, counter, &refresher, now, lifetime));
             runtime.block_on(join_all(rotations));
             counter += 1;
         });
@@ -210,11 +215,15 @@ fn ephemeral_store(criterion: &mut Criterion, runtime: &Runtime, codes: &dyn Eph
     let slots = || -> Vec<_> {
         let slots: Vec<_> =
             (0..together).map(|_| CodeSlot { mobile: next_mobile(), purpose: Purpose::Login }).collect();
-        let code = PendingCode { digest: "right".to_owned(), tries_left: 5, ttl: Duration::from_secs(60) };
-        runtime.block_on(join_all(slots.iter().map(|slot| codes.issue_code(slot, Some(&code), &NOTHING, true))));
+        let code = &PendingCode { digest: "right".to_owned(), tries_per_asker: 5, ttl: Duration::from_secs(60) };
+        let messages: Vec<_> = slots.iter().map(|slot| message(slot.mobile.as_str())).collect();
+        let issued = slots.iter().zip(&messages).map(|(slot, message)| {
+            let asker = asker(slot.mobile.as_str());
+            async move { codes.issue_code(slot, code, message, &asker, true).await }
+        });
+        runtime.block_on(join_all(issued));
         slots
     };
-    static NOTHING: std::sync::LazyLock<Tally> = std::sync::LazyLock::new(|| tally(Vec::new()));
     group.bench_function("redeem", |bencher| {
         bencher.iter_batched(
             slots,
@@ -230,12 +239,18 @@ fn ephemeral_store(criterion: &mut Criterion, runtime: &Runtime, codes: &dyn Eph
 
 async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
     let mobile = slot.mobile.as_str();
-    let here = Counter { part: Some("192.0.2.1".to_owned()), ..counter(LimitName::WrongCodes, mobile) };
+    let network = asker(mobile).network;
+    let here = Counter { part: Some(network.clone()), ..counter(LimitName::WrongCodes, mobile) };
+    let at_all = counter(LimitName::WrongCodesPerIp, &network);
     let attempt = Attempt {
         slot,
         digest: "right",
         fixed: None,
-        guess: &tally(vec![here, counter(LimitName::WrongCodes, mobile)]),
+        asker: &asker(mobile),
+        presenter: As::Asker,
+        guess: &tally(mobile, vec![here.clone(), counter(LimitName::WrongCodes, mobile), at_all.clone()]),
+        nothing: &tally(mobile, vec![here, at_all]),
+        sign_in: Some(&tally(mobile, vec![counter(LimitName::SignInsPerUser, mobile)])),
         unredeemed: &counter(LimitName::SmsUnredeemed, mobile),
         replay: None,
         presence: &Presence::default(),
@@ -243,8 +258,24 @@ async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
     codes.redeem_code(&attempt).await.unwrap()
 }
 
-fn tally(counters: Vec<Counter>) -> Tally {
-    Tally { id: Uuid::now_v7().to_string(), at: Clock::system().now(), counters }
+/// A network of each mobile's own.
+fn asker(mobile: &str) -> Asker {
+    Asker { network: format!("network of {mobile}"), device: None }
+}
+
+fn message(mobile: &str) -> Tally {
+    let network = asker(mobile).network;
+    let [gap, per_mobile, unredeemed] =
+        [LimitName::SmsGap, LimitName::SmsPerMobile, LimitName::SmsUnredeemed].map(|name| counter(name, mobile));
+    let [asks, per_ip] = [LimitName::SmsAsks, LimitName::SmsPerIp].map(|name| counter(name, &network));
+    let flow = |name, group: &str| Flow { name, group: group.to_owned(), sent_per_hour: Some(240), unredeemed: true };
+    let flows = vec![flow(LimitName::SmsBlock, "192.0.2.0/24"), flow(LimitName::SmsPrefix, &mobile[..7])];
+    Tally { flows, ..tally(mobile, vec![gap, per_mobile, unredeemed, asks, per_ip]) }
+}
+
+fn tally(mobile: &str, counters: Vec<Counter>) -> Tally {
+    let id = Uuid::now_v7().to_string();
+    Tally { id, at: Clock::system().now(), network: asker(mobile).network, counters, flows: Vec::new() }
 }
 
 fn counter(name: LimitName, subject: &str) -> Counter {
@@ -256,6 +287,7 @@ fn counter(name: LimitName, subject: &str) -> Counter {
         window: Duration::from_secs(3600),
         limit: Some(10),
         suspicion: None,
+        counting: Counting::IfAdmitted,
     }
 }
 

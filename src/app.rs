@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use poem::{EndpointExt, Response, endpoint::BoxEndpoint};
 use tokio::task::JoinSet;
 
@@ -16,23 +17,29 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
+        challenges::{Challenges, Checker, Offer, pow::ProofsOfWork},
         cores::Cores,
         detached::Detached,
+        device::DeviceHashes,
         event::{self, Event, Subject},
+        guess_subjects::GuessSubjects,
+        guesses::Guesses,
         image_code::ImageCodes,
         keys::{KeyError, Keys},
-        limits::{LimitSettings, Limits},
+        limits::{FraudPolicy, LimitSettings, Limits, Turns},
         login::Login,
         master_key::MasterKey,
         password::Passwords,
         refresh_token::RefreshTokens,
         revocation::Revocations,
         sessions::Sessions,
-        sms_code::{ImageCodePolicy, SmsCodeSettings, SmsCodes},
+        sms_code::{CodeKeys, ImageCodePolicy, SmsCodeSettings, SmsCodes},
+        standing::Standings,
     },
+    captcha::{self, AliyunCaptcha, AliyunScene, TencentApp, TencentCaptcha, Turnstile},
     clock::Clock,
     config::{Config, HiddenUrl, SmsProviderName},
-    model::session::Lifetime,
+    model::{challenge::ChallengeKind, session::Lifetime},
     private_file,
     sms::{
         self, Aliyun, AliyunAccount, Console, Failover, Measured, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,
@@ -51,12 +58,21 @@ const REVOCATION_POLL: Duration = Duration::from_millis(500);
 /// How often `JWT_KEYS_DIR` is looked at.
 const KEYS_POLL: Duration = Duration::from_secs(2);
 
-/// How often expired sessions are deleted, and how many in one statement.
+/// How often old sessions and counts are deleted, and how many in one statement.
 const CLEANING: Duration = Duration::from_secs(60);
 const CLEANING_BATCH: u32 = 1000;
 
 /// How long expired sessions are kept, for whoever looks into an incident.
 const KEPT_AFTER_EXPIRY: chrono::Duration = chrono::Duration::days(1);
+
+/// How long sessions that show where a user has signed in are kept after their end.
+const KEPT_AS_KNOWN: chrono::Duration = chrono::Duration::days(90);
+
+/// How long after the last wrong guess at a number its count is kept.
+const GUESSES_KEPT: chrono::Duration = chrono::Duration::days(90);
+
+/// The file in `DATA_DIR` that keeps a generated secret.
+const SECRET_FILE: &str = "secret.key";
 
 /// The name under which the database keeps the fingerprint of `SECRET_KEY`.
 const FINGERPRINT: &str = "secret_key_fingerprint";
@@ -131,19 +147,34 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         },
         refresh_tokens: RefreshTokens::new(&master),
         revocations: revocations.clone(),
+        devices: DeviceHashes::new(&master),
+        guess_subjects: GuessSubjects::new(&master),
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), config.image_code_ttl, config.image_code_length.into()));
+    let challenges = Arc::new(challenges(config, &master, &image_codes, &codes, &clock)?);
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
+    let devices = DeviceHashes::new(&master);
+    let guesses = Arc::new(Guesses {
+        codes: codes.clone(),
+        users: users.clone(),
+        limits: limits.clone(),
+        subjects: GuessSubjects::new(&master),
+        standings: Arc::new(Standings { users: users.clone(), devices, clock: clock.clone() }),
+        challenges: challenges.clone(),
+        turns: Turns::default(),
+    });
     let detached = Detached::default();
     let sms_codes = Arc::new(SmsCodes {
         codes: codes.clone(),
         users: users.clone(),
         image_codes: image_codes.clone(),
+        challenges: challenges.clone(),
         provider,
         limits: limits.clone(),
-        mac: SmsCodes::mac(&master),
+        guesses: guesses.clone(),
+        keys: CodeKeys::new(&master),
         settings: sms_code_settings(config),
         detached: detached.clone(),
     });
@@ -153,6 +184,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let passwords = Arc::new(passwords);
     let login = Login {
         users: users.clone(),
+        guesses: guesses.clone(),
         limits: limits.clone(),
         sms_codes: sms_codes.clone(),
         passwords: passwords.clone(),
@@ -163,6 +195,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         users: users.clone(),
         sms_codes: sms_codes.clone(),
         passwords,
+        guesses,
         limits: limits.clone(),
         sessions: sessions.clone(),
         detached: detached.clone(),
@@ -171,7 +204,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let stopping = Arc::new(AtomicBool::new(false));
     let readiness = Readiness::new(users.clone(), codes.clone(), stopping.clone());
     let parts = api::Parts {
-        auth: Auth { image_codes, sms_codes, login, sessions, account, limits },
+        auth: Auth { image_codes, challenges, sms_codes, login, sessions, account, limits },
         keys: keys.clone(),
         readiness: readiness.clone(),
         outbox: outbox.clone(),
@@ -182,7 +215,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     background.spawn(watch_revocations(revocations));
     background.spawn(watch_keys(keys.clone()));
     background.spawn(async move { ahead.draw_ahead().await });
-    background.spawn(clean_sessions(users, clock, access_token_ttl));
+    background.spawn(clean(users, clock, access_token_ttl));
     Ok(App {
         endpoint: endpoint.boxed(),
         documents,
@@ -219,11 +252,27 @@ fn master_key(config: &Config) -> Result<MasterKey, StartError> {
     if let Some(key) = &config.secret_key {
         return Ok(key.clone());
     }
-    let path = config.data_dir.join("secret.key");
+    let path = config.data_dir.join(SECRET_FILE);
     let text = private_file::read_or_create(&path, || format!("{}\n", MasterKey::generate()).into_bytes())
         .map_err(|error| unusable(&path, &error))?;
     MasterKey::from_base64(&text)
         .ok_or_else(|| StartError::Config(format!("{}: expected 32 bytes in base64", path.display())))
+}
+
+/// What names the counts of wrong guesses, for a command beside the service.
+///
+/// # Errors
+/// Without the `SECRET_KEY` of the service, or with another one: the names would be wrong.
+pub async fn guess_subjects(users: &dyn UserStore, config: &Config) -> Result<GuessSubjects, StartError> {
+    if config.secret_key.is_none() && !config.data_dir.join(SECRET_FILE).exists() {
+        return Err(StartError::Config("neither SECRET_KEY nor DATA_DIR/secret.key is there".to_owned()));
+    }
+    let master = master_key(config)?;
+    let fingerprint = master.fingerprint();
+    if users.setting_or_insert(FINGERPRINT, &fingerprint).await? != fingerprint {
+        return Err(StartError::Config("SECRET_KEY is not the one that the service uses".to_owned()));
+    }
+    Ok(GuessSubjects::new(&master))
 }
 
 /// Another secret would silently end every session and code: it takes a word from the operator.
@@ -329,6 +378,52 @@ fn sms_vendor(
     })
 }
 
+fn challenges(
+    config: &Config,
+    master: &MasterKey,
+    image_codes: &Arc<ImageCodes>,
+    codes: &Arc<dyn EphemeralStore>,
+    clock: &Clock,
+) -> Result<Challenges, StartError> {
+    let kinds = config.challenges.iter().map(|kind| match kind {
+        ChallengeKind::Picture => Ok((Offer::Picture, Checker::Picture(image_codes.clone()))),
+        ChallengeKind::Pow => {
+            let proofs = ProofsOfWork::new(master, codes.clone(), clock.clone());
+            Ok((Offer::Pow, Checker::Pow(Arc::new(proofs))))
+        }
+        ChallengeKind::Aliyun => {
+            let scene = AliyunScene {
+                base_url: config.captcha_base_url_aliyun.clone(),
+                access_key_id: given(&config.captcha_aliyun_access_key_id, "CAPTCHA_ALIYUN_ACCESS_KEY_ID")?,
+                access_key_secret: given(&config.captcha_aliyun_access_key_secret, "CAPTCHA_ALIYUN_ACCESS_KEY_SECRET")?,
+                scene_id: given(&config.captcha_aliyun_scene_id, "CAPTCHA_ALIYUN_SCENE_ID")?,
+            };
+            let offer = Offer::Aliyun { scene_id: scene.scene_id.clone() };
+            let vendor = AliyunCaptcha::new(captcha::http_client(), scene, clock.clone());
+            Ok((offer, Checker::Vendor(Arc::new(vendor))))
+        }
+        ChallengeKind::Tencent => {
+            let app = TencentApp {
+                base_url: config.captcha_base_url_tencent.clone(),
+                secret_id: given(&config.captcha_tencent_secret_id, "CAPTCHA_TENCENT_SECRET_ID")?,
+                secret_key: given(&config.captcha_tencent_secret_key, "CAPTCHA_TENCENT_SECRET_KEY")?,
+                app_id: given(&config.captcha_tencent_app_id, "CAPTCHA_TENCENT_APP_ID")?,
+                app_secret_key: given(&config.captcha_tencent_app_secret_key, "CAPTCHA_TENCENT_APP_SECRET_KEY")?,
+            };
+            let offer = Offer::Tencent { app_id: app.app_id };
+            let vendor = TencentCaptcha::new(captcha::http_client(), app, clock.clone());
+            Ok((offer, Checker::Vendor(Arc::new(vendor))))
+        }
+        ChallengeKind::Turnstile => {
+            let site_key = given(&config.turnstile_site_key, "TURNSTILE_SITE_KEY")?;
+            let secret = given(&config.turnstile_secret, "TURNSTILE_SECRET")?;
+            let vendor = Turnstile::new(captcha::http_client(), &config.captcha_base_url_turnstile, secret);
+            Ok((Offer::Turnstile { site_key }, Checker::Vendor(Arc::new(vendor))))
+        }
+    });
+    Ok(Challenges::new(kinds.collect::<Result<_, StartError>>()?))
+}
+
 fn given<T: Clone>(setting: &Option<T>, name: &str) -> Result<T, StartError> {
     setting.clone().ok_or_else(|| StartError::Config(format!("{name} is not set")))
 }
@@ -342,6 +437,7 @@ fn sms_code_settings(config: &Config) -> SmsCodeSettings {
         image_code: config.image_code,
         text: config.sms_text.clone(),
         text_domain: config.sms_text_domain.clone(),
+        mobile_block: config.mobile_block.clone(),
     }
 }
 
@@ -350,10 +446,14 @@ fn limit_settings(config: &Config) -> LimitSettings {
         resend_gap: config.sms_resend_seconds,
         sms_per_mobile_per_day: config.sms_per_mobile_per_day,
         sms_per_ip_per_hour: config.sms_per_ip_per_hour,
-        sms_total_per_hour: config.sms_total_per_hour,
+        sms_total_per_hour: config.sms_total_per_hour.unwrap_or(0),
+        sms_asks_per_ip_per_hour: config.sms_asks_per_ip_per_hour,
         verify_per_mobile_per_hour: config.verify_per_mobile_per_hour,
+        guesses_per_ip_per_hour: config.guesses_per_ip_per_hour,
+        sign_ins_per_user_per_hour: config.sign_ins_per_user_per_hour,
         requests_per_ip_per_minute: config.requests_per_ip_per_minute,
-        heeds_suspicion: config.image_code == ImageCodePolicy::Adaptive,
+        exempt: config.limit_exempt.clone(),
+        fraud: if config.image_code == ImageCodePolicy::Never { FraudPolicy::Record } else { config.fraud },
     }
 }
 
@@ -377,22 +477,27 @@ async fn watch_keys(keys: Arc<Keys>) {
     }
 }
 
-async fn clean_sessions(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono::Duration) {
+async fn clean(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono::Duration) {
     loop {
         tokio::time::sleep(CLEANING).await;
-        // While a token may name a session, its row tells instances that start that it has been ended.
-        let before = clock.now() - KEPT_AFTER_EXPIRY - access_token_ttl;
-        loop {
-            match users.delete_sessions_over_before(before, CLEANING_BATCH).await {
-                Ok(deleted) if deleted == u64::from(CLEANING_BATCH) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "expired sessions are not deleted for the moment");
-                    break;
-                }
-            }
+        if let Err(error) = delete_old(users.as_ref(), clock.now(), access_token_ttl).await {
+            tracing::warn!(%error, "old sessions and counts of wrong guesses are not deleted for the moment");
         }
     }
+}
+
+async fn delete_old(
+    users: &dyn UserStore,
+    now: DateTime<Utc>,
+    access_token_ttl: chrono::Duration,
+) -> Result<(), StoreError> {
+    // While a token may name a session, its row tells instances that start that it has been ended.
+    let over = now - KEPT_AFTER_EXPIRY - access_token_ttl;
+    let known = over.min(now - KEPT_AS_KNOWN);
+    let full = u64::from(CLEANING_BATCH);
+    while users.delete_sessions_over_before(over, known, CLEANING_BATCH).await? >= full {}
+    while users.delete_guesses_before(now - GUESSES_KEPT, CLEANING_BATCH).await? >= full {}
+    Ok(())
 }
 
 fn seconds(duration: Duration) -> chrono::Duration {

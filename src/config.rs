@@ -21,10 +21,10 @@ use values::{
 use crate::{
     api::{AllowedOrigin, Language},
     auth::{
-        algorithm::Algorithm, import::parse_time, master_key::MasterKey, sms_code::ImageCodePolicy,
-        test_codes::TestCodes,
+        algorithm::Algorithm, import::parse_time, limits::FraudPolicy, master_key::MasterKey,
+        sms_code::ImageCodePolicy, test_codes::TestCodes,
     },
-    model::{mobile::Mobile, typed},
+    model::{challenge::ChallengeKind, mobile::Mobile, typed},
     store::{
         ephemeral::RedisUrl,
         users::{Database, Statements},
@@ -93,8 +93,10 @@ pub enum UsersCommand {
     },
     /// End a user's sessions, and refuse them from now on
     Disable(ChosenUser),
-    /// Let a disabled user sign in again
+    /// Let a disabled user sign in again, and forget wrong guesses at their codes and password
     Enable(ChosenUser),
+    /// Forget wrong guesses at a user's codes and password
+    Unlock(ChosenUser),
     /// End a user's sessions
     SignOut(ChosenUser),
     /// Forget who a user was and free the number, as when users delete their accounts themselves
@@ -390,14 +392,31 @@ pub struct Config {
     #[arg(long, env, value_name = "N", default_value = "30", value_parser = parse_limit)]
     pub sms_per_ip_per_hour: u32,
 
-    /// Messages in all within an hour; 0 for any number
-    #[arg(long, env, value_name = "N", default_value = "0", value_parser = parse_limit)]
-    pub sms_total_per_hour: u32,
+    /// Messages in all within an hour; 0 for any number. Has to be set with any provider but console
+    #[arg(long, env, value_name = "N", value_parser = parse_limit)]
+    pub sms_total_per_hour: Option<u32>,
+
+    /// Requests for a message that an address (in IPv6: a /64) makes within an hour, sent or refused; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "60", value_parser = parse_limit)]
+    pub sms_asks_per_ip_per_hour: u32,
 
     /// Wrong guesses at the codes of a mobile, and as many at its password, from an address within an hour, and five
     /// times as many from all addresses; 0 for any number
     #[arg(long, env, value_name = "N", default_value = "20", value_parser = parse_limit)]
     pub verify_per_mobile_per_hour: u32,
+
+    /// Wrong guesses from an address at the codes of all mobiles within an hour, and as many at passwords; 0 for any
+    /// number
+    #[arg(long, env, value_name = "N", default_value = "100", value_parser = parse_limit)]
+    pub guesses_per_ip_per_hour: u32,
+
+    /// Sign-ins of a mobile within an hour; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "60", value_parser = parse_limit)]
+    pub sign_ins_per_user_per_hour: u32,
+
+    /// Connections of an address at the same time; 0 for any number
+    #[arg(long, env, value_name = "N", default_value = "256", value_parser = parse_limit)]
+    pub connections_per_ip: u32,
 
     /// Requests from an address within a minute; 0 for any number
     #[arg(long, env, value_name = "N", default_value = "0", value_parser = parse_limit)]
@@ -411,6 +430,89 @@ pub struct Config {
     /// When the app family needs a picture code
     #[arg(long, env, value_name = "WHEN", default_value = "adaptive", value_enum)]
     pub image_code: ImageCodePolicy,
+
+    /// What suspicion of fraud does to a request for a message: ask for a challenge, only record it, or refuse it.
+    /// IMAGE_CODE=never means record
+    #[arg(long, env, value_name = "HOW", default_value = "challenge", value_enum)]
+    pub fraud: FraudPolicy,
+
+    /// Networks that no limit by address applies to, as CIDRs with commas between [default: none]
+    #[arg(long, env, value_name = "CIDRS", value_delimiter = ',', value_parser = parse_network)]
+    pub limit_exempt: Vec<IpNet>,
+
+    /// Prefixes of mobiles that get no code, such as 170,171 with commas between [default: none]
+    #[arg(long, env, value_name = "PREFIXES", value_delimiter = ',', value_parser = parse_mobile_prefix)]
+    pub mobile_block: Vec<String>,
+
+    /// Kinds of challenges that suspicion asks for: picture, pow, aliyun, tencent or turnstile, with commas between
+    #[arg(long, env, value_name = "KINDS", default_value = "picture", value_parser = parse_challenges)]
+    pub challenges: std::vec::Vec<ChallengeKind>,
+
+    /// Access key of aliyun for captchas
+    #[arg(long, env, value_name = "ID")]
+    pub captcha_aliyun_access_key_id: Option<String>,
+
+    /// Secret of the access key of aliyun for captchas
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub captcha_aliyun_access_key_secret: Option<SecretString>,
+
+    /// Scene of aliyun's captchas
+    #[arg(long, env, value_name = "ID")]
+    pub captcha_aliyun_scene_id: Option<String>,
+
+    /// Base URL of aliyun's captchas
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://captcha.cn-shanghai.aliyuncs.com",
+        value_parser = parse_base_url
+    )]
+    pub captcha_base_url_aliyun: Url,
+
+    /// Secret id of tencent for captchas
+    #[arg(long, env, value_name = "ID")]
+    pub captcha_tencent_secret_id: Option<String>,
+
+    /// Secret key of tencent for captchas
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub captcha_tencent_secret_key: Option<SecretString>,
+
+    /// App of tencent's captchas (CaptchaAppId)
+    #[arg(long, env, value_name = "ID")]
+    pub captcha_tencent_app_id: Option<u64>,
+
+    /// Secret of the app of tencent's captchas (AppSecretKey)
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub captcha_tencent_app_secret_key: Option<SecretString>,
+
+    /// Base URL of tencent's captchas
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://captcha.tencentcloudapi.com",
+        value_parser = parse_base_url
+    )]
+    pub captcha_base_url_tencent: Url,
+
+    /// Site key of Turnstile
+    #[arg(long, env, value_name = "KEY")]
+    pub turnstile_site_key: Option<String>,
+
+    /// Secret of Turnstile
+    #[arg(long, env, value_name = "SECRET", hide_env_values = true)]
+    pub turnstile_secret: Option<SecretString>,
+
+    /// Base URL of Turnstile
+    #[arg(
+        long,
+        env,
+        value_name = "URL",
+        default_value = "https://challenges.cloudflare.com",
+        value_parser = parse_base_url
+    )]
+    pub captcha_base_url_turnstile: Url,
 
     /// Sign-in cookie of the classic families
     #[arg(long, env, value_name = "SWITCH", default_value = "on", value_enum)]
@@ -644,6 +746,28 @@ fn parse_sms_providers(text: &str) -> Result<Vec<SmsProviderName>, String> {
         providers.push(provider);
     }
     Ok(providers)
+}
+
+fn parse_challenges(text: &str) -> Result<Vec<ChallengeKind>, String> {
+    let mut kinds = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let kind = ChallengeKind::parse(name).ok_or_else(|| {
+            let names: Vec<_> = ChallengeKind::ALL.iter().map(|known| known.as_str()).collect();
+            format!("expected {}, or several of them with commas between", names.join(", "))
+        })?;
+        if kinds.contains(&kind) {
+            return Err(format!("{name} is listed twice"));
+        }
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+fn parse_mobile_prefix(text: &str) -> Result<String, String> {
+    let prefix = text.trim();
+    let shaped = (3..=11).contains(&prefix.len()) && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let shaped = shaped && prefix.starts_with('1') && !matches!(prefix.as_bytes()[1], b'0'..=b'2');
+    shaped.then(|| prefix.to_owned()).ok_or_else(|| "expected the first 3 to 11 digits of mobile numbers".to_owned())
 }
 
 fn parse_sms_text(text: &str) -> Result<String, String> {

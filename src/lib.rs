@@ -3,8 +3,10 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod captcha;
 pub mod clock;
 pub mod config;
+pub mod csv_cell;
 pub mod env_file;
 mod hex;
 pub mod model;
@@ -14,3 +16,4 @@ pub mod server;
 pub mod sms;
 pub mod store;
 pub mod telemetry;
+mod vendor;

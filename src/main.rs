@@ -21,7 +21,8 @@ use phonepass::{
     },
     clock::Clock,
     config::{Cli, Command, Config, HiddenUrl, KeysCommand, LoadError, SmsProviderName},
-    env_file, server,
+    env_file,
+    server::{self, Door, Room},
     telemetry::{
         self, metrics,
         signals::StopSignals,
@@ -98,6 +99,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     if config.metrics_addr.is_some() {
         metrics::install(Clock::system().now());
     }
+    let room = Room::of_process(config.database_max_connections);
     let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     let built = tokio::select! {
         built = app::build(config, Clock::system()) => built?,
@@ -123,12 +125,13 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let users = readiness.users.clone();
     let scrapes = async {
         if let Some(listener) = scrapes {
-            server::serve(listener, api::metrics(readiness), std::future::pending()).await;
+            let door = Door::of(config, room.clone());
+            server::serve_at(door, listener, api::metrics(readiness), std::future::pending()).await;
         }
         std::future::pending().await
     };
     let served = async {
-        let mut connections = server::serve(listener, endpoint, stop).await;
+        let mut connections = server::serve_at(Door::of(config, room.clone()), listener, endpoint, stop).await;
         let finished = async {
             connections.finish().await;
             detached.finish().await;

@@ -1,13 +1,16 @@
 //! How do connections become requests, and how does the server stop without losing one?
 
+mod door;
+mod guarded;
+mod room;
+
 use std::{
     io,
-    pin::Pin,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -18,21 +21,21 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    time::{Instant, Sleep},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use crate::api::CloseConnection;
+use door::Place;
+use guarded::Guarded;
 
-/// How long a header block may take to arrive.
-const HEAD: Duration = Duration::from_secs(10);
+pub use door::Door;
+pub use room::Room;
 
-/// How long a connection may rest between requests: longer than the proxies in front of it let theirs rest, so that
-/// it is never closed under a request that is on its way.
-const REST: Duration = Duration::from_secs(90);
+/// How many bytes a header block may have; a longer one is answered with 431, and the connection closed.
+const HEADER_BLOCK: usize = 64 * 1024;
+
+/// How long the server waits before it accepts again when it could not for want of descriptors or memory.
+const BREATH: Duration = Duration::from_millis(100);
 
 /// How long requests in flight, and whatever else is to be finished, may take once the listener is closed.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -59,11 +62,21 @@ impl Connections {
     }
 }
 
-/// Serves HTTP/1.1 until `stop` is ready, then closes the listener.
+/// Serves all who connect, see [`serve_at`]: for addresses that strangers do not reach.
+pub async fn serve(
+    listener: TcpListener,
+    endpoint: impl Endpoint<Output = Response> + 'static,
+    stop: impl Future<Output = ()>,
+) -> Connections {
+    serve_at(Door::wide_open(), listener, endpoint, stop).await
+}
+
+/// Serves HTTP/1.1 to those whom the door lets in until `stop` is ready, then closes the listener.
 ///
 /// Own code in place of poem's server, which bounds no header block: a handful of bytes a minute would hold a
 /// connection for ever.
-pub async fn serve(
+pub async fn serve_at(
+    door: Arc<Door>,
     listener: TcpListener,
     endpoint: impl Endpoint<Output = Response> + 'static,
     stop: impl Future<Output = ()>,
@@ -77,8 +90,12 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                if let Some(connection) = connection(stream, endpoint.clone()) {
+            Ok((stream, peer)) => {
+                let Some(place) = door.enter(peer.ip()) else {
+                    refuse(stream);
+                    continue;
+                };
+                if let Some(connection) = connection(stream, peer, place, endpoint.clone()) {
                     let connection = connections.graceful.watch(connection);
                     connections.tasks.spawn(async move {
                         if let Err(error) = connection.await {
@@ -87,20 +104,40 @@ pub async fn serve(
                     });
                 }
             }
+            Err(error) if is_about_the_client(&error) => tracing::debug!(%error, "a client was gone at once"),
             Err(error) => {
                 // Out of file descriptors, most likely: let some be returned before the next try.
                 tracing::error!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(BREATH).await;
             }
         }
     }
     connections
 }
 
+/// Closes a connection without a word, and so that the kernel keeps nothing of it.
+fn refuse(stream: TcpStream) {
+    let _ = stream.set_zero_linger();
+}
+
+/// Linux reports what has happened to a connection in the queue as an error of `accept`: clients must not make the
+/// others wait by it.
+fn is_about_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut
+    )
+}
+
 type Connection<S> = http1::Connection<TokioIo<Guarded>, S>;
 
 fn connection(
     stream: TcpStream,
+    remote: SocketAddr,
+    place: Place,
     endpoint: Arc<impl Endpoint<Output = Response> + 'static>,
 ) -> Option<
     Connection<
@@ -112,11 +149,10 @@ fn connection(
         >,
     >,
 > {
-    let addresses = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
-    let (local, remote) = addresses.ok()?;
+    let local = stream.local_addr().ok()?;
     stream.set_nodelay(true).ok()?;
     let turns = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Guarded::new(stream, turns.clone()));
+    let io = TokioIo::new(Guarded::new(stream, place, turns.clone()));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (endpoint, turns) = (endpoint.clone(), turns.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
@@ -130,75 +166,9 @@ fn connection(
             Ok(hyper::Response::from(response))
         }
     });
-    Some(http1::Builder::new().serve_connection(io, service))
+    let mut server = http1::Builder::new();
+    server.max_buf_size(HEADER_BLOCK).max_header_size(HEADER_BLOCK);
+    Some(server.serve_connection(io, service))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A connection that breaks when a header block does not arrive in time.
-struct Guarded {
-    stream: TcpStream,
-    /// Odd while a request is being served; its body has a deadline of its own.
-    turns: Arc<AtomicUsize>,
-    seen: usize,
-    resting: bool,
-    deadline: Pin<Box<Sleep>>,
-}
-
-impl Guarded {
-    fn new(stream: TcpStream, turns: Arc<AtomicUsize>) -> Self {
-        Self { stream, turns, seen: 0, resting: false, deadline: Box::pin(tokio::time::sleep(HEAD)) }
-    }
-
-    fn wait(&mut self, resting: bool) {
-        self.resting = resting;
-        self.deadline.as_mut().reset(Instant::now() + if resting { REST } else { HEAD });
-    }
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let turns = self.turns.load(Ordering::Relaxed);
-        if turns % 2 == 1 {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        if turns != self.seen {
-            self.seen = turns;
-            self.wait(true);
-        }
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            if self.resting {
-                self.wait(false);
-            }
-            return Poll::Ready(read);
-        }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}

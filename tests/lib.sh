@@ -1,4 +1,5 @@
-# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh and benches/load.sh share; they source it.
+# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh, tests/picture/run.sh and benches/load.sh
+# share; they source it.
 # Programs are found or installed, servers start on free ports in a temporary folder, and at the end all of it is gone.
 set -euo pipefail
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
@@ -100,7 +101,7 @@ forget_settings() {
     case $name in
       HTTP_ADDR | METRICS_ADDR | PUBLIC_URL | TRUSTED_PROXIES | DATA_DIR | SECRET_KEY | SHUTDOWN_DELAY | \
         CORS_* | DATABASE_* | REDIS_* | JWT_* | ACCESS_TOKEN_* | REFRESH_TOKEN_* | SESSION_MAX_AGE | SMS_* | VERIFY_PER_* | \
-        REQUESTS_PER_* | IMAGE_CODE* | CLASSIC_* | PASSWORD_* | LOG_LEVEL | LOG_FORMAT | RUST_LOG | \
+        REQUESTS_PER_* | IMAGE_CODE* | CHALLENGES | CAPTCHA_* | TURNSTILE_* | CLASSIC_* | PASSWORD_* | LOG_LEVEL | LOG_FORMAT | RUST_LOG | \
         YUNTONGXUN_* | ALIYUN_* | TENCENT_* | TWILIO_*) unset "$name" ;;
     esac
   done

@@ -6,19 +6,21 @@ use uuid::Uuid;
 
 use super::{
     Section,
-    bearer::{RefreshToken, SignedIn},
+    bearer::{MaybeSignedIn, RefreshToken, SignedIn},
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{Field, Form, MobileKind, PasswordKind, SmsCodeKind},
+    form::{ChallengeKind, DeviceKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    optional_json::OptionalJson,
 };
 use crate::auth::{Auth, sessions};
 
 failures! {
-    SignInWithCode: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, AccountDisabled,
-        MediaTypeUnsupported;
-    SignInWithPassword: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled, MediaTypeUnsupported;
-    Refresh: RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
+    SignInWithCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired,
+        ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
+    SignInWithPassword: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, CredentialsInvalid,
+        ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
+    Refresh: RequestInvalid, RefreshTokenInvalid, RefreshTokenReused, SessionRevoked, AccountDisabled;
     Check: TokenInvalid, TokenExpired, SessionRevoked;
     SignOut: TokenInvalid, TokenExpired, SessionRevoked;
 }
@@ -32,6 +34,8 @@ struct SmsCodeSignIn {
     /// The code from the SMS: 6 digits, unless the service is set to 4 to 8; spaces, dashes and full-width digits are
     /// allowed.
     code: Field<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A mobile number and its user's password.
@@ -42,6 +46,14 @@ struct PasswordSignIn {
     mobile: Field<MobileKind>,
     /// The password, exactly as it was chosen.
     password: Field<PasswordKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
+}
+
+/// What a refresh may tell of the device.
+#[derive(Debug, Object)]
+struct RefreshDetails {
+    device: OptionalField<DeviceKind>,
 }
 
 /// What every sign-in and every refresh hands out.
@@ -132,6 +144,7 @@ impl Authorizations {
         #[oai(name = "Idempotency-Key")]
         _idempotency_key: Header<Option<String>>,
         headers: &HeaderMap,
+        caller: MaybeSignedIn,
         body: Json<SmsCodeSignIn>,
     ) -> Result<Created, Failure<SignInWithCode>> {
         let mut form = Form::new(context.family);
@@ -139,10 +152,13 @@ impl Authorizations {
         let key = form.idempotency_key("Idempotency-Key", headers.get("Idempotency-Key"));
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(code), true) = (mobile, code, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let signed_in = self.0.login.with_code(mobile, code, key, context.origin()).await?;
+        let origin = context.origin_with(device, caller.user_id());
+        let signed_in = self.0.login.with_code(mobile, code, key, challenge, origin).await?;
         Ok(signed_in.tokens.into())
     }
 
@@ -154,13 +170,19 @@ impl Authorizations {
     async fn sign_in_with_password(
         &self,
         context: &RequestContext,
+        caller: MaybeSignedIn,
         body: Json<PasswordSignIn>,
     ) -> Result<Created, Failure<SignInWithPassword>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let password = form.password("password", body.0.password);
-        let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.0.login.with_password(mobile, password, context.origin()).await?;
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
+        let (Some(mobile), Some(password), true) = (mobile, password, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let origin = context.origin_with(device, caller.user_id());
+        let signed_in = self.0.login.with_password(mobile, password, challenge, origin).await?;
         Ok(signed_in.tokens.into())
     }
 
@@ -168,10 +190,20 @@ impl Authorizations {
     ///
     /// Call it when the access token has expired or is about to. The answer carries the next refresh token: keep that
     /// one. If the answer gets lost, the same refresh token may be sent again until its successor is used; a token
-    /// older than that ends the session.
+    /// older than that ends the session. A body is not needed; what it tells of the device is kept with the session.
     #[oai(path = "/", method = "put", operation_id = "refresh_token")]
-    async fn refresh_token(&self, context: &RequestContext, token: RefreshToken) -> Result<Created, Failure<Refresh>> {
-        Ok(self.0.sessions.refresh(&token.0, &context.origin()).await?.into())
+    async fn refresh_token(
+        &self,
+        context: &RequestContext,
+        token: RefreshToken,
+        body: OptionalJson<RefreshDetails>,
+    ) -> Result<Created, Failure<Refresh>> {
+        let mut form = Form::new(context.family);
+        let device = body.0.map(|details| form.device("device", details.device)).unwrap_or_default();
+        if !form.is_right() {
+            return Err(form.problem().into());
+        }
+        Ok(self.0.sessions.refresh(&token.0, context.origin_with(device, None)).await?.into())
     }
 
     /// Check an access token

@@ -7,6 +7,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
 };
+use uuid::Uuid;
 
 use super::{error_code::ErrorCode, problem::Problem};
 use crate::auth::{Auth, access_token::Identity};
@@ -72,6 +73,11 @@ impl SignedIn {
 }
 
 impl MaybeSignedIn {
+    /// The user, if the token is valid.
+    pub fn user_id(&self) -> Option<Uuid> {
+        self.0.as_ref().ok().map(|identity| identity.user_id)
+    }
+
     fn read(request: &Request) -> Result<Self> {
         Ok(Self(verify(request, bearer(request))))
     }

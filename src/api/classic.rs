@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     bearer::SESSION_COOKIE,
+    challenges::ChallengeHeader,
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
     failure::{Failures, codes, failures, named},
@@ -28,11 +29,12 @@ use crate::{
 };
 
 failures! {
-    SendClassicCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
+    SendClassicCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, MobileTaken, SmsTooFrequent,
         SmsQuotaExceeded, SmsSendFailed;
     RegisterClassic: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, MobileTaken;
     SignInClassic: RequestInvalid, MobileInvalid, CredentialsInvalid, AccountDisabled;
     NotSignedIn: TokenInvalid, TokenExpired, SessionRevoked;
+    FollowSignOut: NavigationRequired, TokenInvalid, TokenExpired, SessionRevoked;
     ChangeName: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked;
 }
 
@@ -185,12 +187,17 @@ impl Classic {
         mobile: Field<MobileKind>,
         (id_name, id): (&'static str, Field<ImageCodeIdKind>),
         (text_name, text): (&'static str, Field<ImageCodeKind>),
+        challenge: ChallengeHeader,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", mobile);
         let picture = form.picture(id_name, id, text_name, text);
-        let (Some(mobile), Some(picture)) = (mobile, picture) else { return Err(form.problem().into()) };
-        self.auth.sms_codes.send_classic(mobile, &picture, context.origin()).await.map_err(Problem::from)?;
+        let challenge = form.challenge_header(challenge);
+        let (Some(mobile), Some(picture), true) = (mobile, picture, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let sent = self.auth.sms_codes.send_classic(mobile, &picture, challenge, context.origin()).await;
+        sent.map_err(Problem::from)?;
         Ok(ClassicOutcome::ok(context.language.choose("发送成功", "Sent")).into())
     }
 
@@ -225,12 +232,16 @@ impl Classic {
         let mobile = form.mobile("mobile", body.mobile);
         let password = form.password("password", body.password);
         let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.auth.login.with_password(mobile, password, context.origin()).await;
+        let signed_in = self.auth.login.with_password(mobile, password, None, context.origin()).await;
         Ok(self.signed_in(signed_in.map_err(Problem::from)?, context.language.choose("登录成功", "Signed in")))
     }
 
     /// Ends the session.
-    pub async fn sign_out(&self, context: &RequestContext, caller: Identity) -> Result<SignedOut> {
+    pub async fn sign_out<F>(
+        &self,
+        context: &RequestContext,
+        caller: Identity,
+    ) -> Result<CookieAnswer<ClassicOutcome, F>> {
         self.auth.sessions.sign_out(caller, &context.origin()).await.map_err(Problem::from)?;
         Ok(CookieAnswer::new(ClassicOutcome::ok("OK"), self.set_cookie("", 0)))
     }

@@ -9,10 +9,16 @@ use poem::{
 use uuid::Uuid;
 
 use super::{client_ip::TrustedProxies, language::Language, locality::is_local};
-use crate::model::origin::{Origin, Presence};
+use crate::model::{
+    device::Device,
+    origin::{Origin, Presence},
+};
 
 /// Names a request, in both directions.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How many characters an `X-Request-Id` of the caller's may have: each line of the log repeats it.
+const REQUEST_ID_LENGTH: usize = 64;
 
 /// How many characters of a `User-Agent` are kept.
 const USER_AGENT_LENGTH: usize = 256;
@@ -53,7 +59,7 @@ impl RequestContext {
     pub fn of(request: &Request, proxies: &TrustedProxies, waiting: &Arc<()>) -> Self {
         let peer_ip = request.remote_addr().as_socket_addr().map(|addr| addr.ip().to_canonical());
         let sane = |id: &&str| {
-            (1..=128).contains(&id.len())
+            (1..=REQUEST_ID_LENGTH).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
         let headers = request.headers();
@@ -69,6 +75,8 @@ impl RequestContext {
             user_agent: user_agent.map(|agent| agent.chars().take(USER_AGENT_LENGTH).collect()),
             request_id: request_id.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned),
             presence: Presence::while_held(waiting),
+            device: Device::default(),
+            user_id: None,
         };
         Self {
             language: Language::from_header(bytes(header::ACCEPT_LANGUAGE)),
@@ -90,6 +98,12 @@ impl RequestContext {
     /// Where it comes from, for the rules.
     pub fn origin(&self) -> Arc<Origin> {
         self.origin.clone()
+    }
+
+    /// The same with what may show that it comes from the owner of an account: the device that the body describes, and
+    /// the user whose valid access token the request carries.
+    pub fn origin_with(&self, device: Device, user_id: Option<Uuid>) -> Arc<Origin> {
+        Arc::new(Origin { device, user_id, ..(*self.origin).clone() })
     }
 }
 

@@ -10,7 +10,7 @@ use poem::{
 };
 use serde_json::json;
 
-use super::{context::RequestContext, pages::root_from};
+use super::{context::RequestContext, page_policy::policy, pages::root_from};
 use crate::sms::{Outbox, SentMessage};
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
@@ -41,7 +41,7 @@ impl Endpoint for DevSms {
             return Ok(as_json(&messages));
         }
         let page = as_page(&messages).replacen("{root}", &root_from(request.original_uri().path()), 1);
-        Ok(Html(page).into_response())
+        Ok(Html(page).with_header(header::CONTENT_SECURITY_POLICY, policy(HEAD, "")).into_response())
     }
 }
 

@@ -7,6 +7,8 @@ use poem_openapi::{
     types::{ParseFromJSON, ToJSON, Type},
 };
 
+use super::challenges::ChallengeOffer;
+
 /// A successful answer of the app family; `data` is the result.
 #[derive(Debug, Object)]
 pub struct Envelope<T: Type + ParseFromJSON + ToJSON> {
@@ -30,7 +32,7 @@ pub struct ErrorBody {
     pub message: String,
     /// For programs, in snake_case; a code never changes its meaning. New ones may be added.
     pub code: String,
-    /// Names this request in the service's logs; at most 128 characters.
+    /// Names this request in the service's logs; at most 64 characters.
     pub request_id: String,
     /// Seconds to wait before another try, on 429 and 503.
     pub retry_after: Option<u64>,
@@ -38,6 +40,8 @@ pub struct ErrorBody {
     pub attempts_left: Option<u32>,
     /// What is wrong with which field, with `request_invalid`.
     pub fields: Option<Vec<FieldErrorBody>>,
+    /// Which challenges may be solved, with `image_code_required`: solve one, and send the same request again with it.
+    pub challenges: Option<Vec<ChallengeOffer>>,
 }
 
 /// What is wrong with one field.

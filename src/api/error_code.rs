@@ -9,6 +9,7 @@ use super::language::Language;
 pub enum ErrorCode {
     RequestInvalid,
     MobileInvalid,
+    MobileBlocked,
     ImageCodeInvalid,
     ImageCodeExpired,
     SmsCodeInvalid,
@@ -23,6 +24,7 @@ pub enum ErrorCode {
     OldPasswordWrong,
     ImageCodeRequired,
     AccountDisabled,
+    NavigationRequired,
     NotFound,
     MethodNotAllowed,
     MobileTaken,
@@ -57,9 +59,10 @@ impl Meaning {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::RequestInvalid,
         Self::MobileInvalid,
+        Self::MobileBlocked,
         Self::ImageCodeInvalid,
         Self::ImageCodeExpired,
         Self::SmsCodeInvalid,
@@ -74,6 +77,7 @@ impl ErrorCode {
         Self::OldPasswordWrong,
         Self::ImageCodeRequired,
         Self::AccountDisabled,
+        Self::NavigationRequired,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::MobileTaken,
@@ -96,6 +100,9 @@ impl ErrorCode {
         let (name, status, errno, zh, en) = match self {
             Self::RequestInvalid => ("request_invalid", BAD, 4103, "请求参数错误", "The request is invalid"),
             Self::MobileInvalid => ("mobile_invalid", BAD, 4103, "手机号格式不正确", "The mobile number is invalid"),
+            Self::MobileBlocked => {
+                ("mobile_blocked", BAD, 4103, "该号段不支持接收验证码", "No codes are sent to this number")
+            }
             Self::ImageCodeInvalid => ("image_code_invalid", BAD, 4004, "图形验证码错误", "The picture code is wrong"),
             Self::ImageCodeExpired => {
                 ("image_code_expired", BAD, 4002, "图形验证码已过期", "The picture code has expired")
@@ -117,9 +124,12 @@ impl ErrorCode {
             }
             Self::OldPasswordWrong => ("old_password_wrong", BAD, 4106, "原密码错误", "The old password is wrong"),
             Self::ImageCodeRequired => {
-                ("image_code_required", NO, 4103, "请输入图形验证码", "A picture code is needed")
+                ("image_code_required", NO, 4201, "请输入图形验证码", "A picture code is needed")
             }
             Self::AccountDisabled => ("account_disabled", NO, 4500, "账号已停用", "The account is disabled"),
+            Self::NavigationRequired => {
+                ("navigation_required", NO, 4201, "只有打开链接才能退出登录", "Only a link that is followed signs out")
+            }
             Self::NotFound => ("not_found", StatusCode::NOT_FOUND, 4201, "请求的资源不存在", "Not found"),
             Self::MethodNotAllowed => {
                 ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, 4201, "请求方法不允许", "Method not allowed")

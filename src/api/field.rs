@@ -8,7 +8,8 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-use crate::model::{purpose::Purpose, typed};
+use super::challenges::SolvedChallenge;
+use crate::model::{device::Platform, purpose::Purpose, typed};
 
 /// What the document says about a kind of field.
 pub trait Kind: Send + Sync + 'static {
@@ -127,7 +128,7 @@ kinds! {
     /// The id of a picture code.
     ImageCodeIdKind { example: Some("0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10".into()), max_length: Some(64) }
     /// The text of a picture code.
-    ImageCodeKind { example: Some("k7xw".into()), max_length: Some(DECORATED) }
+    ImageCodeKind { example: Some("jx3r".into()), max_length: Some(DECORATED) }
     /// A name.
     NameKind { example: Some("小明".into()), min_length: Some(1), max_length: Some(32) }
     /// The URL of a picture.
@@ -157,6 +158,82 @@ impl Kind for PurposeKind {
             ),
             enum_items: Purpose::ALL.map(|purpose| purpose.as_str().into()).into(),
             ..MetaSchema::new("string")
+        });
+    }
+}
+
+/// A solved challenge.
+#[derive(Debug)]
+pub struct ChallengeKind;
+
+impl Kind for ChallengeKind {
+    fn schema_ref() -> MetaSchemaRef {
+        SolvedChallenge::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        SolvedChallenge::register(registry);
+    }
+}
+
+/// A device, as its client describes it.
+#[derive(Debug)]
+pub struct DeviceKind;
+
+impl DeviceKind {
+    const NAME: &str = "Device";
+}
+
+impl Kind for DeviceKind {
+    fn schema_ref() -> MetaSchemaRef {
+        MetaSchemaRef::Reference(Self::NAME.to_owned())
+    }
+
+    fn register(registry: &mut Registry) {
+        registry.create_schema::<Self, _>(Self::NAME.to_owned(), |_| {
+            let member = |description, schema| {
+                MetaSchemaRef::Inline(Box::new(MetaSchema { description: Some(description), ..schema }))
+            };
+            let text = || MetaSchema { nullable: true, ..MetaSchema::new("string") };
+            let id = MetaSchema {
+                min_length: Some(16),
+                max_length: Some(64),
+                pattern: Some("^[A-Za-z0-9_-]{16,64}$".to_owned()),
+                ..text()
+            };
+            let platforms = Platform::ALL.iter().map(|platform| platform.as_str().into()).collect();
+            MetaSchema {
+                description: Some(
+                    "The device that a request comes from. By its id, users are known where strangers have used up the \
+                     limits of a number: send it with every call that takes it. `null` is as if left out, here and in \
+                     its members.",
+                ),
+                properties: vec![
+                    (
+                        "id",
+                        member(
+                            "A secret that the app makes up once and keeps for as long as it is installed, such as a \
+                             random UUID: 16 to 64 letters, digits, `_` and `-`. The service keeps a keyed hash of it.",
+                            id,
+                        ),
+                    ),
+                    (
+                        "name",
+                        member(
+                            "What users see in their list of sessions, at most 64 characters.",
+                            MetaSchema { max_length: Some(64), ..text() },
+                        ),
+                    ),
+                    (
+                        "platform",
+                        member(
+                            "What the device runs.",
+                            MetaSchema { enum_items: platforms, ..MetaSchema::new("string") },
+                        ),
+                    ),
+                ],
+                ..MetaSchema::new("object")
+            }
         });
     }
 }

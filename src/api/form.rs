@@ -2,16 +2,18 @@
 
 use futures_util::future::Either;
 use poem::http::HeaderValue;
+use poem_openapi::types::ParseFromJSON;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;
 
 pub use super::field::{
-    AvatarUrlKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind, OptionalField, PasswordKind,
-    PurposeKind, SmsCodeKind,
+    AvatarUrlKind, ChallengeKind, DeviceKind, Field, ImageCodeIdKind, ImageCodeKind, MobileKind, NameKind,
+    OptionalField, PasswordKind, PurposeKind, SmsCodeKind,
 };
 use super::{
+    challenges::{ChallengeHeader, SolvedChallenge},
     context::Family,
     error_code::ErrorCode,
     language::Text,
@@ -19,11 +21,21 @@ use super::{
 };
 use crate::{
     auth::{
+        challenges::ChallengeAnswer,
         image_code::{ImageCodeId, PictureAnswer},
         sms_code::{Code, ImageCodePolicy, SmsCodes},
     },
-    model::{mobile::Mobile, purpose::Purpose, typed, user::parse_name},
+    model::{
+        device::{Device, DeviceId, Platform, parse_device_name},
+        mobile::Mobile,
+        purpose::Purpose,
+        typed,
+        user::parse_name,
+    },
 };
+
+/// How many characters a URL may have, as it is typed and as it is kept.
+const URL_LENGTH: usize = 512;
 
 /// Reads the fields of one request and collects what is wrong with them.
 pub struct Form {
@@ -105,6 +117,31 @@ impl Form {
         self.picture("image_code_id", id, "image_code", text)
     }
 
+    /// A solved challenge in a body, if there is one.
+    pub fn challenge(&mut self, name: &'static str, field: OptionalField<ChallengeKind>) -> Option<ChallengeAnswer> {
+        if field.is_blank() { None } else { self.solved(name, field.given()) }
+    }
+
+    /// A solved challenge in a header, if there is one.
+    pub fn challenge_header(&mut self, header: ChallengeHeader) -> Option<ChallengeAnswer> {
+        let header = header.0?;
+        let parts = str::from_utf8(header.as_bytes()).ok().and_then(|text| text.split_once(':'));
+        self.solved(ChallengeHeader::NAME, parts.map(|(kind, response)| json!({ "kind": kind, "response": response })))
+    }
+
+    fn solved(&mut self, name: &'static str, value: Option<Value>) -> Option<ChallengeAnswer> {
+        // The framework would take a number for text.
+        let value = value.filter(|value| value["response"].is_string());
+        let answer = SolvedChallenge::parse_from_json(value).ok().and_then(SolvedChallenge::answer);
+        if answer.is_none() {
+            self.refuse(
+                name,
+                Text::new("必须有 kind 和与之相符的 response", "must have a kind and a response that fits it"),
+            );
+        }
+        answer
+    }
+
     /// The id of a picture.
     pub fn image_code_id(&mut self, name: &'static str, id: &str) -> Option<ImageCodeId> {
         let parsed = ImageCodeId::parse(id);
@@ -129,7 +166,8 @@ impl Form {
         parsed
     }
 
-    /// The https URL of a picture; `Some(None)` for none, where the field is there and blank.
+    /// The https URL of a picture, as the parser writes it: every reader takes that for the same URL. `Some(None)` for
+    /// none, where the field is there and blank.
     pub fn avatar_url(&mut self, name: &'static str, field: OptionalField<AvatarUrlKind>) -> Option<Option<String>> {
         if field.is_left_out() {
             return None;
@@ -140,12 +178,17 @@ impl Form {
         let text = self.text(name, field.given())?;
         // The parser forgives blanks and line breaks, which whoever shows the picture may not.
         let plain = text.starts_with("https://") && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-        let fits = plain && text.chars().count() <= 512 && Url::parse(&text).is_ok_and(|url| url.has_host());
-        if !fits {
-            let message = "must be an https URL of at most 512 characters";
-            self.refuse(name, Text::new("必须是不超过 512 个字符的 https 网址", message));
+        let url = Url::parse(&text).ok().filter(|url| plain && shows_its_host(url)).map(String::from);
+        let url = url.filter(|url| text.chars().count() <= URL_LENGTH && url.len() <= URL_LENGTH);
+        if url.is_none() {
+            let message =
+                format!("must be an https URL of at most {URL_LENGTH} characters, without user name and password");
+            self.refuse(
+                name,
+                Text::new(format!("必须是不超过 {URL_LENGTH} 个字符的 https 网址，不含用户名和密码"), message),
+            );
         }
-        fits.then_some(Some(text))
+        url.map(Some)
     }
 
     /// A client's name for what it does, to do it once.
@@ -186,6 +229,47 @@ impl Form {
             self.refuse(name, Text::new(format!("必须是 {names} 之一"), format!("must be one of {names}")));
         }
         purpose
+    }
+
+    /// The device that a request comes from; one that tells nothing if the field is not there. Members that this version
+    /// does not know are ignored.
+    pub fn device(&mut self, name: &'static str, field: OptionalField<DeviceKind>) -> Device {
+        let Some(value) = field.given() else { return Device::default() };
+        let Value::Object(mut members) = value else {
+            self.refuse(name, Text::new("必须是对象", "must be an object"));
+            return Device::default();
+        };
+        let mut member = |name| members.remove(name).filter(|value| !value.is_null());
+        let [id, label, platform] = ["id", "name", "platform"].map(&mut member);
+        let label = label.filter(|label| label.as_str().is_none_or(|label| !label.trim().is_empty()));
+        let platforms = Platform::ALL.iter().map(|platform| platform.as_str()).collect::<Vec<_>>().join(", ");
+        let shapes = [
+            Text::new("id 必须是 16 到 64 个字母、数字、_ 或 -", "id must be 16 to 64 letters, digits, _ or -"),
+            Text::new("name 必须是不超过 64 个字符的字符串", "name must be a string of at most 64 characters"),
+            Text::new(format!("platform 必须是 {platforms} 之一"), format!("platform must be one of {platforms}")),
+        ];
+        let [id_shape, name_shape, platform_shape] = shapes;
+        Device {
+            id: self.member(name, id, DeviceId::parse, id_shape),
+            name: self.member(name, label, parse_device_name, name_shape),
+            platform: self.member(name, platform, Platform::parse, platform_shape),
+        }
+    }
+
+    /// A member of an object; one that is wrong is told as a fault of the field.
+    fn member<T>(
+        &mut self,
+        field: &'static str,
+        value: Option<Value>,
+        parse: impl FnOnce(&str) -> Option<T>,
+        shape: Text,
+    ) -> Option<T> {
+        let value = value?;
+        let parsed = value.as_str().and_then(parse);
+        if parsed.is_none() && !self.errors.iter().any(|error| error.field == field) {
+            self.refuse(field, shape);
+        }
+        parsed
     }
 
     /// The password once more; must be the same if it is there.
@@ -241,4 +325,9 @@ impl Form {
             value => self.text(name, value),
         }
     }
+}
+
+/// Is there a host, and nothing before it that could be taken for one?
+fn shows_its_host(url: &Url) -> bool {
+    url.has_host() && url.username().is_empty() && url.password().is_none()
 }

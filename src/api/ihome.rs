@@ -6,6 +6,7 @@ use poem_openapi::{Object, OpenApi, param::Path};
 use super::{
     Section,
     bearer::ClassicSignedIn,
+    challenges::ChallengeHeader,
     classic::{
         Answer, ChangeName, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
         SignInClassic, SignedOut, UserAnswer,
@@ -95,10 +96,13 @@ impl Ihome {
         text: ClassicQuery,
         /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
         id: ClassicQuery,
+        /// A solved challenge as `kind:response`, beside the picture: under suspicion some services ask for one.
+        #[oai(name = "X-Challenge-Response")]
+        challenge: ChallengeHeader,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(id.0), Field::from_text(text.0));
-        self.0.send_code(context, mobile, ("id", id), ("text", text)).await
+        self.0.send_code(context, mobile, ("id", id), ("text", text), challenge).await
     }
 
     /// Send an SMS code for registering (other path and parameters)
@@ -115,10 +119,13 @@ impl Ihome {
         image_code: ClassicQuery,
         /// The id under which the picture was fetched: 1 to 64 letters, digits, `_` or `-`.
         image_code_id: ClassicQuery,
+        /// A solved challenge as `kind:response`, beside the picture: under suspicion some services ask for one.
+        #[oai(name = "X-Challenge-Response")]
+        challenge: ChallengeHeader,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(image_code_id.0), Field::from_text(image_code.0));
-        self.0.send_code(context, mobile, ("image_code_id", id), ("image_code", text)).await
+        self.0.send_code(context, mobile, ("image_code_id", id), ("image_code", text), challenge).await
     }
 
     /// Register

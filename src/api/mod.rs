@@ -9,6 +9,7 @@ mod aliases;
 mod authorizations;
 mod bearer;
 mod body;
+mod challenges;
 mod classic;
 pub mod client_ip;
 mod context;
@@ -27,10 +28,13 @@ mod locality;
 mod metrics;
 mod names;
 mod operations;
+mod optional_json;
+mod page_policy;
 mod pages;
 mod passport;
 mod passwords;
 mod pipeline;
+mod prepared;
 mod problem;
 mod readiness;
 mod record;
@@ -65,6 +69,8 @@ enum Section {
     /// otherwise.
     #[oai(rename = "Picture codes")]
     ImageCodes,
+    /// What the app family asks for on suspicion, before it sends a message or looks at a guess.
+    Challenges,
     /// Sign in, refresh, sign out.
     Authorizations,
     /// The user behind a token.
@@ -83,11 +89,12 @@ enum Section {
 
 impl Section {
     /// In the order in which a newcomer needs them.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::SmsCodes,
         Self::Authorizations,
         Self::User,
         Self::Sessions,
+        Self::Challenges,
         Self::ImageCodes,
         Self::Ihome,
         Self::Passport,
@@ -110,6 +117,7 @@ pub struct Parts {
 /// The sections, with the services behind them.
 type Sections = (
     sms_codes::SmsCodes,
+    challenges::Challenges,
     image_codes::ImageCodes,
     authorizations::Authorizations,
     user::CurrentUser,
@@ -146,6 +154,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let classic = classic::Classic { auth: auth.clone(), cookie, secure: public_url.starts_with("https:") };
     let sections: Sections = (
         sms_codes::SmsCodes(auth.clone()),
+        challenges::Challenges(auth.clone()),
         image_codes::ImageCodes(auth.clone()),
         authorizations::Authorizations(auth.clone()),
         user::CurrentUser(auth.clone()),
@@ -160,7 +169,7 @@ pub fn build(config: &Config, parts: Parts) -> (impl Endpoint<Output = Response>
     let service = open_api(sections, &public_url);
     let documents = Arc::new(documents_from(service.spec(), config));
     let swagger_ui = service.swagger_ui_html();
-    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui);
+    let mut routes = pages::add_to(Route::new().nest("/", service), &documents, &swagger_ui, &public_url);
     if let Some(outbox) = outbox {
         routes = routes.at("/dev/sms", dev_sms::DevSms(outbox));
     }

@@ -1,21 +1,42 @@
 //! The passport family: `/passport`.
 
-use poem::Result;
+use poem::{FromRequest, Request, RequestBody, Result};
 use poem_openapi::{Object, OpenApi};
 
 use super::{
     Section,
     bearer::ClassicSignedIn,
+    challenges::ChallengeHeader,
     classic::{
-        Answer, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer, SignInClassic,
-        SignedOut,
+        Answer, Classic, ClassicPasswordSignIn, CookieAnswer, FollowSignOut, RegisterClassic, SendClassicCode,
+        SessionAnswer, SignInClassic, SignedOut,
     },
     context::RequestContext,
     envelope::ClassicOutcome,
+    error_code::ErrorCode,
     form::{Field, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
     image_codes::{ClassicPicture, classic_picture},
     names::{ClassicJson, ClassicQuery},
+    problem::Problem,
 };
+
+/// Where browsers say what they want an answer for (Fetch Metadata).
+const SEC_FETCH_DEST: &str = "sec-fetch-dest";
+
+/// A request that a user makes by a link, a script by `fetch`, or a client that is no browser; not one that a page makes
+/// by showing a picture of a stranger's choice.
+struct Followed;
+
+impl<'a> FromRequest<'a> for Followed {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
+        let mut wanted = request.headers().get_all(SEC_FETCH_DEST).iter();
+        if wanted.all(|wanted| matches!(wanted.as_bytes(), b"document" | b"empty")) {
+            Ok(Self)
+        } else {
+            Err(Problem::from(ErrorCode::NavigationRequired).into())
+        }
+    }
+}
 
 /// Who gets a code, and what the picture says.
 #[derive(Debug, Object)]
@@ -74,10 +95,14 @@ impl Passport {
     async fn sms_code(
         &self,
         context: &RequestContext,
+        /// A solved challenge as `kind:response`, beside the picture: under suspicion some services ask for one.
+        #[oai(name = "X-Challenge-Response")]
+        challenge: ChallengeHeader,
         body: ClassicJson<PassportCodeRequest>,
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let PassportCodeRequest { mobile, image_code, image_code_id } = body.0;
-        self.0.send_code(context, mobile, ("image_code_id", image_code_id), ("image_code", image_code)).await
+        let (id, text) = (("image_code_id", image_code_id), ("image_code", image_code));
+        self.0.send_code(context, mobile, id, text, challenge).await
     }
 
     /// Register
@@ -117,9 +142,15 @@ impl Passport {
 
     /// Sign out (by a link)
     ///
-    /// The same as `passport_sign_out`, for pages that sign out by a link.
+    /// The same as `passport_sign_out`, for pages that sign out by a link. 4201 where a browser says that it loads a part
+    /// of a page (`Sec-Fetch-Dest: image`, `script`, `style`, `iframe` and so on): the session lives on.
     #[oai(path = "/logout", method = "get", operation_id = "passport_follow_sign_out")]
-    async fn follow_sign_out(&self, context: &RequestContext, caller: ClassicSignedIn) -> Result<SignedOut> {
+    async fn follow_sign_out(
+        &self,
+        context: &RequestContext,
+        _followed: Followed,
+        caller: ClassicSignedIn,
+    ) -> Result<CookieAnswer<ClassicOutcome, FollowSignOut>> {
         self.0.sign_out(context, caller.0).await
     }
 }

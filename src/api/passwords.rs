@@ -6,18 +6,18 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
 use super::{
     Section,
-    bearer::SignedIn,
+    bearer::{MaybeSignedIn, SignedIn},
     context::RequestContext,
     failure::{Failure, failures},
-    form::{Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
+    form::{ChallengeKind, DeviceKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
 };
 use crate::auth::{Auth, account::Proof};
 
 failures! {
-    ChangePassword: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, OldPasswordWrong, TokenInvalid,
-        TokenExpired, SessionRevoked, MediaTypeUnsupported;
-    ResetPassword: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, PasswordWeak, AccountDisabled,
-        MediaTypeUnsupported;
+    ChangePassword: RequestInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired, PasswordWeak,
+        OldPasswordWrong, TokenInvalid, TokenExpired, SessionRevoked, ImageCodeRequired, MediaTypeUnsupported;
+    ResetPassword: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired,
+        PasswordWeak, ImageCodeRequired, AccountDisabled, MediaTypeUnsupported;
 }
 
 /// A new password, and a proof that it is the user who sets it: `old_password` or `code`.
@@ -29,6 +29,8 @@ struct PasswordChange {
     old_password: OptionalField<PasswordKind>,
     /// A code of the purpose `reset_password`; the only way while no password is set. `null` is as if left out.
     code: OptionalField<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A new password, and the code that proves that the number is the user's.
@@ -41,6 +43,8 @@ struct PasswordReset {
     code: Field<SmsCodeKind>,
     /// The new password: 8 to 128 characters (the service may ask for more than 8), not a common one.
     password: Field<PasswordKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 #[derive(ApiResponse)]
@@ -66,7 +70,7 @@ impl Passwords {
         caller: SignedIn,
         body: Json<PasswordChange>,
     ) -> Result<Changed, Failure<ChangePassword>> {
-        let PasswordChange { password, old_password, code } = body.0;
+        let PasswordChange { password, old_password, code, challenge, device } = body.0;
         let mut form = Form::new(context.family);
         let password = form.password("password", password);
         let proof = match form.one_of(("old_password", old_password), ("code", code)) {
@@ -74,8 +78,13 @@ impl Passwords {
             Some(Either::Right(code)) => form.sms_code("code", code, &self.0.sms_codes).map(Proof::Code),
             None => None,
         };
-        let (Some(password), Some(proof)) = (password, proof) else { return Err(form.problem().into()) };
-        self.0.account.change_password(caller.0, password, proof, context.origin()).await?;
+        let challenge = form.challenge("challenge", challenge);
+        let device = form.device("device", device);
+        let (Some(password), Some(proof), true) = (password, proof, form.is_right()) else {
+            return Err(form.problem().into());
+        };
+        let origin = context.origin_with(device, Some(caller.0.user_id));
+        self.0.account.change_password(caller.0, password, proof, challenge, origin).await?;
         Ok(Changed::Changed)
     }
 
@@ -87,16 +96,20 @@ impl Passwords {
     async fn reset_password(
         &self,
         context: &RequestContext,
+        caller: MaybeSignedIn,
         body: Json<PasswordReset>,
     ) -> Result<Changed, Failure<ResetPassword>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let password = form.password("password", body.0.password);
-        let (Some(mobile), Some(code), Some(password)) = (mobile, code, password) else {
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
+        let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        self.0.account.reset_password(mobile, code, password, context.origin()).await?;
+        let origin = context.origin_with(device, caller.user_id());
+        self.0.account.reset_password(mobile, code, password, challenge, origin).await?;
         Ok(Changed::Changed)
     }
 }

@@ -18,6 +18,7 @@ use super::{
     cors::Cors,
     error_code::ErrorCode,
     operations::Operations,
+    page_policy,
     problem::Problem,
     record::{BODY_TIMEOUT, CLIENT_CLOSED, CloseConnection, Outcome, Record},
 };
@@ -124,8 +125,12 @@ fn common_headers(response: &mut Response, context: &RequestContext, path: &str)
         headers.insert(X_REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if context.family == Family::Classic || path.starts_with("/app/") {
-        // Tokens, users and pictures: nothing of it is for a cache (RFC 6749, 5.1).
+    if headers.get(header::CONTENT_TYPE).is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html")) {
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(page_policy::STRICTEST);
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    if context.family == Family::Classic || path.starts_with("/app/") || path == "/dev/sms" {
+        // Tokens, users, pictures and codes: nothing of it is for a cache (RFC 6749, 5.1).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

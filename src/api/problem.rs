@@ -1,6 +1,9 @@
 //! How does an error become an answer, in the envelope of its family?
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use poem::{
     IntoResponse, Response,
@@ -13,12 +16,19 @@ use poem_openapi::{
 };
 
 use super::{
+    challenges::ChallengeOffer,
     context::{Family, RequestContext},
     envelope::{ClassicOutcome, ErrorBody, FieldErrorBody},
     error_code::ErrorCode,
     language::{Language, Text},
 };
-use crate::auth::error::{Error, WeakPassword, WhichCode};
+use crate::{
+    auth::{
+        challenges::Offer,
+        error::{Error, WeakPassword, WhichCode},
+    },
+    telemetry::sampling,
+};
 
 /// How long a client should wait for a store that does not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
@@ -46,6 +56,8 @@ pub struct Problem {
     pub attempts_left: Option<u32>,
     /// Which fields are wrong.
     pub fields: Vec<FieldError>,
+    /// Which challenges may be solved.
+    pub challenges: Option<Arc<[Offer]>>,
 }
 
 impl ResponseError for Problem {
@@ -57,7 +69,7 @@ impl ResponseError for Problem {
 impl From<ErrorCode> for Problem {
     fn from(code: ErrorCode) -> Self {
         let retry_after = (code == ErrorCode::Unavailable).then_some(UNAVAILABLE_RETRY);
-        Self { code, message: None, retry_after, attempts_left: None, fields: Vec::new() }
+        Self { code, message: None, retry_after, attempts_left: None, fields: Vec::new(), challenges: None }
     }
 }
 
@@ -75,10 +87,26 @@ impl From<Error> for Problem {
                 message: Text::new("与当前手机号相同", "is the account's number already"),
             }
             .into(),
+            Error::MobileBlocked => Code::MobileBlocked.into(),
             Error::OneOfTwoCodes { code, error } => Self::from(*error).about(code),
-            Error::ImageCodeRequired => Code::ImageCodeRequired.into(),
+            Error::ImageCodeRequired(offers) => Self {
+                message: (*offers != [Offer::Picture])
+                    .then(|| Text::new("请先完成人机验证", "A challenge has to be solved first")),
+                challenges: Some(offers),
+                ..Code::ImageCodeRequired.into()
+            },
             Error::ImageCodeInvalid => Code::ImageCodeInvalid.into(),
             Error::ImageCodeExpired => Code::ImageCodeExpired.into(),
+            Error::ChallengeInvalid => {
+                let message = Text::new("人机验证未通过", "The challenge was not solved");
+                Self { message: Some(message), ..Code::ImageCodeInvalid.into() }
+            }
+            Error::ChallengeExpired => {
+                let message = Text::new("人机验证已过期", "The challenge has expired");
+                Self { message: Some(message), ..Code::ImageCodeExpired.into() }
+            }
+            // The event is in the log.
+            Error::ChallengeUnavailable => Code::Unavailable.into(),
             Error::SmsCodeInvalid { attempts_left } => Self { attempts_left, ..Code::SmsCodeInvalid.into() },
             Error::SmsCodeExpired => Code::SmsCodeExpired.into(),
             Error::SmsTooFrequent { retry_after } => {
@@ -105,7 +133,9 @@ impl From<Error> for Problem {
             Error::RefreshTokenInvalid => Code::RefreshTokenInvalid.into(),
             Error::RefreshTokenReused => Code::RefreshTokenReused.into(),
             Error::Unavailable(error) => {
-                tracing::error!(%error, "a request could not be served");
+                if sampling::UNSERVED.takes(Instant::now()) {
+                    tracing::error!(%error, "a request could not be served");
+                }
                 Code::Unavailable.into()
             }
             Error::Unreadable(error) => {
@@ -217,6 +247,7 @@ impl Problem {
             retry_after,
             attempts_left: self.attempts_left,
             fields: (!self.fields.is_empty()).then(|| fields.collect()),
+            challenges: self.challenges.as_ref().map(|offers| offers.iter().map(ChallengeOffer::from).collect()),
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::time::Instant;
 
-use poem::{Request, Response, http::Method};
+use poem::{
+    Request, Response,
+    http::{Method, StatusCode},
+};
 
 use super::{context::RequestContext, error_code::ErrorCode};
-use crate::telemetry::{metrics, traces};
+use crate::telemetry::{metrics, sampling, traces};
 
 /// How a request ended: its HTTP status, and its code.
 pub type Outcome = (u16, &'static str);
@@ -31,6 +34,8 @@ pub struct Record {
     operation: &'static str,
     started: Instant,
     outcome: Outcome,
+    /// Whether there was no time for it, or no place.
+    refused: bool,
 }
 
 impl Record {
@@ -48,14 +53,17 @@ impl Record {
             operation: operation.unwrap_or("-"),
             started: Instant::now(),
             outcome: CLIENT_CLOSED,
+            refused: false,
         }
     }
 
     /// Notes what the request is answered with.
     pub fn answered(&mut self, response: &Response) {
+        // Errors of the classic families hide behind a 200.
+        let status = response.data::<ErrorCode>().map_or(response.status(), |code| code.meaning().status);
+        self.refused = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         self.outcome = match response.data::<CloseConnection>() {
             Some(CloseConnection(outcome)) => *outcome,
-            // Errors of the classic families hide behind a 200.
             None => {
                 let code = response.data::<ErrorCode>().map_or("ok", |code| code.meaning().name);
                 (response.status().as_u16(), code)
@@ -70,11 +78,16 @@ impl Drop for Record {
         metrics::REQUESTS_IN_FLIGHT.add([], -1.0);
         metrics::REQUESTS.count([operation, class(*status), code]);
         metrics::REQUEST_SECONDS.took([operation], started.elapsed());
+        self.trace.answered(method.as_str(), operation, *status, code);
+        let now = Instant::now();
+        if self.refused && !sampling::REFUSALS.takes(now) {
+            return;
+        }
+        sampling::settle(now);
         self.span.in_scope(|| {
             let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
             tracing::info!(%method, operation, status, code, milliseconds, "request served");
         });
-        self.trace.answered(method.as_str(), operation, *status, code);
     }
 }
 

@@ -43,7 +43,7 @@ struct NotReady {
     message: String,
     /// For programs: `unavailable`.
     code: String,
-    /// Names this request in the service's logs; at most 128 characters.
+    /// Names this request in the service's logs; at most 64 characters.
     request_id: String,
     /// Seconds to wait before another try.
     retry_after: Option<u64>,

@@ -39,17 +39,43 @@ struct SessionBody {
     ip: String,
     /// The `User-Agent` that the user signed in with, at most 256 characters; empty if there was none.
     user_agent: String,
+    /// The IPv4 or IPv6 address of the last refresh; left out if there was none, or if it is not known.
+    last_ip: Option<String>,
+    /// The `User-Agent` of the last refresh, at most 256 characters; left out if there was none.
+    last_user_agent: Option<String>,
+    device: Option<SessionDevice>,
+}
+
+/// What the client has told of the device; left out if it has told nothing.
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none)]
+struct SessionDevice {
+    /// What the app calls it, at most 64 characters.
+    name: Option<String>,
+    /// What it runs: `android`, `ios`, `harmony`, `web`, `miniprogram`, `desktop` or `other`.
+    platform: Option<String>,
+}
+
+impl SessionDevice {
+    fn of(session: &session::Session) -> Option<Self> {
+        let platform = session.platform.map(|platform| platform.as_str().to_owned());
+        let known = session.device_name.is_some() || platform.is_some();
+        known.then(|| Self { name: session.device_name.clone(), platform })
+    }
 }
 
 impl SessionBody {
     fn new(session: session::Session, current: Uuid) -> Self {
         Self {
             current: session.id == current,
+            device: SessionDevice::of(&session),
             id: session.id,
             created_at: Timestamp(session.created_at),
             refreshed_at: session.refreshed_at.map(Timestamp),
             ip: session.ip.unwrap_or_default(),
             user_agent: session.user_agent.unwrap_or_default(),
+            last_ip: session.last_ip,
+            last_user_agent: session.last_user_agent,
         }
     }
 }
@@ -57,7 +83,7 @@ impl SessionBody {
 /// Where the user is signed in.
 #[derive(Debug, Object)]
 struct SessionList {
-    /// The newest first, at most 500.
+    /// The newest first, at most 100.
     sessions: Vec<SessionBody>,
 }
 

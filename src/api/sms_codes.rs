@@ -1,6 +1,6 @@
 //! Asking for an SMS code: `/app/v1_0/sms/codes`.
 
-use poem::Result;
+use poem::{Result, http::HeaderMap};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
@@ -10,20 +10,23 @@ use poem_openapi::{
 use super::{
     Section,
     bearer::MaybeSignedIn,
+    challenges::ChallengeHeader,
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind},
+    form::{
+        ChallengeKind, DeviceKind, Field, Form, ImageCodeIdKind, ImageCodeKind, MobileKind, OptionalField, PurposeKind,
+    },
 };
 use crate::{
-    auth::{Auth, sms_code::CodeRequest},
-    model::purpose::Purpose,
+    auth::{Auth, challenges::ChallengeAnswer, sms_code::CodeRequest},
+    model::{device::Device, purpose::Purpose},
 };
 
 failures! {
-    SendLoginCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
+    SendLoginCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, ImageCodeRequired,
         SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed;
-    SendCode: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
+    SendCode: RequestInvalid, MobileInvalid, MobileBlocked, ImageCodeInvalid, ImageCodeExpired, TokenInvalid, TokenExpired,
         SessionRevoked, ImageCodeRequired, SmsTooFrequent, SmsQuotaExceeded, SmsSendFailed, MediaTypeUnsupported;
 }
 
@@ -39,6 +42,8 @@ struct SmsCodeRequest {
     /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. `null` or
     /// empty is as if left out.
     image_code: OptionalField<ImageCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A code is on its way.
@@ -79,41 +84,56 @@ impl SmsCodes {
         /// What the picture says: 4 characters, unless the service is set to 4 to 8; upper and lower case are one. Empty
         /// is as if left out.
         image_code: Query<Option<String>>,
+        /// A solved challenge as `kind:response`, after `image_code_required`: what a body has in `challenge`.
+        #[oai(name = "X-Challenge-Response")]
+        challenge: ChallengeHeader,
+        caller: MaybeSignedIn,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
+        let challenge = form.challenge_header(challenge);
         let picture = form.optional_picture(
             self.0.sms_codes.settings.image_code,
             Field::from_text(image_code_id.0),
             Field::from_text(image_code.0),
         );
+        let challenge = challenge.or(picture.map(ChallengeAnswer::Picture));
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
         let purpose = Purpose::Login;
-        self.send(CodeRequest { mobile, purpose, caller: None, picture, origin: context.origin() }).await
+        let origin = context.origin_with(Device::default(), caller.user_id());
+        self.send(CodeRequest { mobile, purpose, caller: None, challenge, origin }).await
     }
 
     /// Send an SMS code
     ///
     /// Call it before whatever takes a code. The code is good for one purpose only, once, and for `expires_in` seconds.
-    /// Send the next one to the same number after `resend_after` seconds. On `image_code_required`, fetch a picture
-    /// with `get_image_code`, show it, and send again with its id and text.
+    /// Send the next one to the same number after `resend_after` seconds. On `image_code_required`, solve one of
+    /// the `challenges` that the refusal lists, and send again with it: for `picture`, fetch one with `get_image_code`,
+    /// show it, and send its id and text.
     #[oai(path = "/", method = "post", operation_id = "send_sms_code")]
     async fn send_sms_code(
         &self,
         context: &RequestContext,
         caller: MaybeSignedIn,
+        headers: &HeaderMap,
         body: Json<SmsCodeRequest>,
     ) -> Result<Sent, Failure<SendCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.0.mobile);
         let purpose = form.purpose("purpose", body.0.purpose);
+        let solved = form.challenge("challenge", body.0.challenge);
+        // No parameter of the document: it would be one more argument of every generated client, which has `challenge`.
+        let challenge = form.challenge_header(ChallengeHeader::of(headers));
         let picture =
             form.optional_picture(self.0.sms_codes.settings.image_code, body.0.image_code_id, body.0.image_code);
+        let challenge = solved.or(challenge).or(picture.map(ChallengeAnswer::Picture));
+        let device = form.device("device", body.0.device);
         let (Some(mobile), Some(purpose), true) = (mobile, purpose, form.is_right()) else {
             return Err(form.problem().into());
         };
+        let origin = context.origin_with(device, caller.user_id());
         let caller = if purpose.needs_sign_in() { Some(caller.0.map_err(Failure::from)?) } else { None };
-        self.send(CodeRequest { mobile, purpose, caller, picture, origin: context.origin() }).await
+        self.send(CodeRequest { mobile, purpose, caller, challenge, origin }).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
-    form::{AvatarUrlKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
+    form::{AvatarUrlKind, ChallengeKind, DeviceKind, Field, Form, MobileKind, NameKind, OptionalField, SmsCodeKind},
     timestamp::Timestamp,
 };
 use crate::{auth::Auth, model::user};
@@ -19,10 +19,10 @@ use crate::{auth::Auth, model::user};
 failures! {
     GetUser: TokenInvalid, TokenExpired, SessionRevoked;
     UpdateUser: RequestInvalid, TokenInvalid, TokenExpired, SessionRevoked, MediaTypeUnsupported;
-    ChangeMobile: RequestInvalid, MobileInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired,
-        SessionRevoked, MobileTaken, MediaTypeUnsupported;
-    DeleteAccount: RequestInvalid, SmsCodeInvalid, SmsCodeExpired, TokenInvalid, TokenExpired, SessionRevoked,
-        MediaTypeUnsupported;
+    ChangeMobile: RequestInvalid, MobileInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired,
+        TokenInvalid, TokenExpired, SessionRevoked, ImageCodeRequired, MobileTaken, MediaTypeUnsupported;
+    DeleteAccount: RequestInvalid, ImageCodeInvalid, ImageCodeExpired, SmsCodeInvalid, SmsCodeExpired, TokenInvalid,
+        TokenExpired, SessionRevoked, ImageCodeRequired, MediaTypeUnsupported;
 }
 
 /// What to change; what is left out stays.
@@ -44,6 +44,8 @@ struct MobileChange {
     code: Field<SmsCodeKind>,
     /// The code of the purpose `change_mobile` that went to the current number.
     current_code: Field<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// The proof that the account may go.
@@ -51,6 +53,8 @@ struct MobileChange {
 struct AccountDeletion {
     /// A code of the purpose `delete_account`.
     code: Field<SmsCodeKind>,
+    challenge: OptionalField<ChallengeKind>,
+    device: OptionalField<DeviceKind>,
 }
 
 /// A user, as they see themselves.
@@ -155,10 +159,13 @@ impl CurrentUser {
         let mobile = form.mobile("mobile", body.0.mobile);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
         let current_code = form.sms_code("current_code", body.0.current_code, &self.0.sms_codes);
-        let (Some(mobile), Some(code), Some(current_code)) = (mobile, code, current_code) else {
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
+        let (Some(mobile), Some(code), Some(current_code), true) = (mobile, code, current_code, form.is_right()) else {
             return Err(form.problem().into());
         };
-        Ok(self.0.account.change_mobile(caller.0, mobile, code, current_code, context.origin()).await?.into())
+        let origin = context.origin_with(device, Some(caller.0.user_id));
+        Ok(self.0.account.change_mobile(caller.0, mobile, code, current_code, challenge, origin).await?.into())
     }
 
     /// Delete the account
@@ -174,8 +181,10 @@ impl CurrentUser {
     ) -> Result<Gone, Failure<DeleteAccount>> {
         let mut form = Form::new(context.family);
         let code = form.sms_code("code", body.0.code, &self.0.sms_codes);
-        let Some(code) = code else { return Err(form.problem().into()) };
-        self.0.account.delete(caller.0, code, context.origin()).await?;
+        let challenge = form.challenge("challenge", body.0.challenge);
+        let device = form.device("device", body.0.device);
+        let (Some(code), true) = (code, form.is_right()) else { return Err(form.problem().into()) };
+        self.0.account.delete(caller.0, code, challenge, context.origin_with(device, Some(caller.0.user_id))).await?;
         Ok(Gone::Gone)
     }
 }

@@ -131,7 +131,7 @@ impl AccessTokens {
         if expires_at <= self.clock.now() {
             return Err(Error::TokenExpired);
         }
-        if self.revocations.is_over(identity.session_id) {
+        if self.revocations.is_over(identity.user_id, identity.session_id) {
             return Err(Error::SessionRevoked);
         }
         Ok(identity)

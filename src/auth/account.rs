@@ -7,13 +7,17 @@ use uuid::Uuid;
 
 use super::{
     access_token::Identity,
+    challenges::ChallengeAnswer,
+    cores::Place,
     detached::Detached,
     error::{Error, WhichCode},
     event::{self, Event, Subject},
+    guess_subjects::Guessed,
+    guesses::Guesses,
     limits::Limits,
     password::Passwords,
     sessions::Sessions,
-    sms_code::{Code, SmsCodes},
+    sms_code::{Code, Presentation, SmsCodes},
 };
 use crate::{
     model::{
@@ -34,7 +38,9 @@ pub struct Account {
     pub sms_codes: Arc<SmsCodes>,
     /// Checks and hashes passwords.
     pub passwords: Arc<Passwords>,
-    /// Counts wrong guesses.
+    /// Lets guesses at passwords be looked at.
+    pub guesses: Arc<Guesses>,
+    /// Knows who shares a queue.
     pub limits: Arc<Limits>,
     /// Ends sessions.
     pub sessions: Arc<Sessions>,
@@ -70,23 +76,34 @@ impl Account {
         identity: Identity,
         password: SecretString,
         proof: Proof,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
         self.passwords.check_strength(&password, &user.mobile)?;
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
-                let redeemed = match proof {
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let subjects = &this.sessions.guess_subjects;
+                let (redeemed, cleared) = match proof {
                     Proof::OldPassword(old) => {
-                        this.check_old_password(&user, old, &origin).await?;
-                        None
+                        this.check_old_password(&user, old, &origin, challenge.as_ref()).await?;
+                        (None, vec![subjects.of(Guessed::Password, &user.mobile)])
                     }
                     Proof::Code(code) => {
-                        Some(this.sms_codes.redeem(&user.mobile, Purpose::ResetPassword, &code, &origin).await?)
+                        let presentation = Presentation {
+                            mobile: &user.mobile,
+                            purpose: Purpose::ResetPassword,
+                            code: &code,
+                            origin: &origin,
+                            challenge: challenge.as_ref(),
+                        };
+                        (Some(this.sms_codes.redeem(presentation).await?), subjects.all(&user.mobile))
                     }
                 };
-                let changed = this.set_password(&user, password, Some(identity.session_id), &origin).await;
+                let keep = Some(identity.session_id);
+                let changed = this.set_password(place, &user, password, keep, &cleared, &origin).await;
                 this.sms_codes.restore_unless(changed, redeemed).await?.ok_or(Error::SessionRevoked)
             })
             .await
@@ -98,20 +115,30 @@ impl Account {
         mobile: Mobile,
         code: Code,
         password: SecretString,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<(), Error> {
         self.passwords.check_strength(&password, &mobile)?;
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&mobile, Purpose::ResetPassword, &code, &origin).await?;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let presentation = Presentation {
+                    mobile: &mobile,
+                    purpose: Purpose::ResetPassword,
+                    code: &code,
+                    origin: &origin,
+                    challenge: challenge.as_ref(),
+                };
+                let redeemed = this.sms_codes.redeem(presentation).await?;
                 let changed = async {
                     // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
                     let user = this.users.user_by_mobile(&mobile).await?.ok_or(Error::SmsCodeExpired)?;
                     if user.status != UserStatus::Active {
                         return Ok(None);
                     }
-                    this.set_password(&user, password, None, &origin).await
+                    let cleared = this.sessions.guess_subjects.all(&mobile);
+                    this.set_password(place, &user, password, None, &cleared, &origin).await
                 };
                 this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
             })
@@ -126,20 +153,23 @@ impl Account {
         mobile: Mobile,
         code: Code,
         current_code: Code,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<User, Error> {
         let user = self.sessions.user(identity).await?;
         if user.mobile == mobile {
             return Err(Error::NumberUnchanged);
         }
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
                 let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
                 let purpose = Purpose::ChangeMobile;
-                let new =
-                    this.sms_codes.redeem(&mobile, purpose, &code, &origin).await.map_err(refused(WhichCode::New))?;
-                let current = match this.sms_codes.redeem(&user.mobile, purpose, &current_code, &origin).await {
+                let (origin, challenge) = (&*origin, challenge.as_ref());
+                let presentation = Presentation { mobile: &mobile, purpose, code: &code, origin, challenge };
+                let new = this.sms_codes.redeem(presentation).await.map_err(refused(WhichCode::New))?;
+                let presentation = Presentation { mobile: &user.mobile, code: &current_code, ..presentation };
+                let current = match this.sms_codes.redeem(presentation).await {
                     Ok(current) => current,
                     Err(error) => {
                         this.sms_codes.restore(new).await;
@@ -147,11 +177,14 @@ impl Account {
                     }
                 };
                 let now = this.sessions.clock.now();
-                let changed = this.users.change_mobile(user.id, &user.mobile, &mobile, identity.session_id, now).await;
+                let cleared =
+                    [&user.mobile, &mobile].map(|mobile| this.sessions.guess_subjects.of(Guessed::Codes, mobile));
+                let (numbers, keep) = ((&user.mobile, &mobile), identity.session_id);
+                let changed = this.users.change_mobile(user.id, numbers, keep, &cleared, now).await;
                 let error = match changed {
-                    Ok(MobileChange::Changed(user, ended)) => {
-                        this.sessions.have_ended(&ended);
-                        this.record(Event::MobileChanged, &user, Some(identity.session_id), &origin);
+                    Ok(MobileChange::Changed(user, ending)) => {
+                        this.sessions.have_ended(ending);
+                        this.record(Event::MobileChanged, &user, Some(identity.session_id), origin);
                         return Ok(*user);
                     }
                     Ok(MobileChange::Taken) => Error::MobileTaken,
@@ -170,25 +203,63 @@ impl Account {
     }
 
     /// Forgets the user and frees the number; all sessions end (ASVS 7.4.2).
-    pub async fn delete(&self, identity: Identity, code: Code, origin: Arc<Origin>) -> Result<(), Error> {
+    pub async fn delete(
+        &self,
+        identity: Identity,
+        code: Code,
+        challenge: Option<ChallengeAnswer>,
+        origin: Arc<Origin>,
+    ) -> Result<(), Error> {
         let user = self.sessions.user(identity).await?;
-        let this = self.clone();
+        let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&user.mobile, Purpose::DeleteAccount, &code, &origin).await?;
-                let deleted = this.users.delete_user(user.id, this.sessions.clock.now()).await.map_err(Error::from);
-                let ended = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
-                this.sessions.have_ended(&ended);
+                let presentation = Presentation {
+                    mobile: &user.mobile,
+                    purpose: Purpose::DeleteAccount,
+                    code: &code,
+                    origin: &origin,
+                    challenge: challenge.as_ref(),
+                };
+                let redeemed = this.sms_codes.redeem(presentation).await?;
+                let cleared = this.sessions.guess_subjects.all(&user.mobile);
+                let deleted = this.users.delete_user(user.id, &cleared, this.sessions.clock.now());
+                let deleted = deleted.await.map_err(Error::from);
+                let ending = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;
+                this.sessions.have_ended(ending.ok_or(Error::SessionRevoked)?);
                 this.record(Event::AccountDeleted, &user, Some(identity.session_id), &origin);
+                this.forget_sessions(user.id).await;
                 Ok(())
             })
             .await
     }
 
-    async fn check_old_password(&self, user: &User, old: SecretString, origin: &Origin) -> Result<(), Error> {
-        let guess = self.limits.take_guess(&user.mobile, origin).await?;
-        let verdict = self.passwords.verify(old, user.password_hash.clone()).await;
-        self.limits.settle_guess(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
+    /// Of a user with very many sessions, the older ones.
+    async fn forget_sessions(&self, user_id: Uuid) {
+        loop {
+            match self.users.forget_sessions(user_id).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    // They are deleted once they are old.
+                    tracing::warn!(%error, "failed to have sessions of a deleted user forget where they came from");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn check_old_password(
+        &self,
+        user: &User,
+        old: SecretString,
+        origin: &Origin,
+        challenge: Option<&ChallengeAnswer>,
+    ) -> Result<(), Error> {
+        let place = self.passwords.place(self.limits.share(origin))?;
+        let guess = self.guesses.take_password(&user.mobile, origin, false, challenge).await?;
+        let verdict = self.passwords.verify(place, old, user.password_hash.clone()).await;
+        self.guesses.settle(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;
         if verdict?.right {
             return Ok(());
         }
@@ -199,16 +270,17 @@ impl Account {
     /// `None` for a user who may not sign in any more.
     async fn set_password(
         &self,
+        place: Place,
         user: &User,
         password: SecretString,
         keep: Option<Uuid>,
+        cleared: &[String],
         origin: &Origin,
     ) -> Result<Option<()>, Error> {
-        let hash = self.passwords.hash(password).await?;
-        let Some(ended) = self.users.set_password(user.id, &hash, keep, self.sessions.clock.now()).await? else {
-            return Ok(None);
-        };
-        self.sessions.have_ended(&ended);
+        let hash = self.passwords.hash(place, password).await?;
+        let changed = self.users.set_password(user.id, &hash, keep, cleared, self.sessions.clock.now());
+        let Some(ending) = changed.await? else { return Ok(None) };
+        self.sessions.have_ended(ending);
         self.record(Event::PasswordChanged, user, keep, origin);
         Ok(Some(()))
     }
@@ -218,4 +290,9 @@ impl Account {
         let subject = Subject { user_id: Some(user.id), session_id, mobile, ..Subject::default() };
         event::record(event, origin, subject);
     }
+}
+
+/// Where a request comes from whose access token shows that the owner of the account sent it.
+fn shown_by_token(origin: &Origin, identity: Identity) -> Arc<Origin> {
+    Arc::new(Origin { user_id: Some(identity.user_id), ..origin.clone() })
 }

@@ -1,7 +1,8 @@
 //! What can be refused, and why? Every rule's refusal, without a word of HTTP.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use super::challenges::Offer;
 use crate::store::StoreError;
 
 /// A refusal by one of the rules, or a fault of something below them.
@@ -10,6 +11,9 @@ pub enum Error {
     /// The purpose of a code does not go with this number.
     #[error("this code is not sent to this number")]
     NumberNotAllowed,
+    /// The operator lets no code go to numbers that begin like this one.
+    #[error("no code is sent to numbers like this one")]
+    MobileBlocked,
     /// The account has this number already.
     #[error("this is the account's number already")]
     NumberUnchanged,
@@ -21,15 +25,24 @@ pub enum Error {
         /// Why.
         error: Box<Error>,
     },
-    /// A picture code is needed.
-    #[error("a picture code is needed")]
-    ImageCodeRequired,
+    /// A challenge is needed: one of these.
+    #[error("a challenge is needed")]
+    ImageCodeRequired(Arc<[Offer]>),
     /// The picture code is wrong, and used up.
     #[error("the picture code is wrong")]
     ImageCodeInvalid,
     /// There is no such picture code (any more).
     #[error("the picture code has expired")]
     ImageCodeExpired,
+    /// The answer to a challenge other than a picture is wrong or was used before, or its kind is not configured.
+    #[error("the challenge was not solved")]
+    ChallengeInvalid,
+    /// The challenge, not a picture, has expired.
+    #[error("the challenge has expired")]
+    ChallengeExpired,
+    /// The vendor of the only kind of challenge gives no verdict.
+    #[error("the challenge cannot be checked")]
+    ChallengeUnavailable,
     /// The SMS code is wrong.
     #[error("the SMS code is wrong")]
     SmsCodeInvalid {

@@ -1,12 +1,14 @@
 //! What is told to whoever watches over accounts? One line for each security event.
 
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use super::operator;
 use crate::{
     model::{mobile::Mobile, origin::Origin},
     named::named,
-    telemetry::metrics,
+    telemetry::{metrics, sampling::LIMITED},
 };
 
 named! {
@@ -28,10 +30,15 @@ named! {
         CodeSent = "code_sent",
         /// No vendor took a message.
         CodeNotSent = "code_not_sent",
-        /// The last wrong try burnt a code.
+        /// The last wrong try of one who asked for a code, or of all others together.
         CodeBurnt = "code_burnt",
         /// A refresh token was presented after its successor had been used: stolen, or a client gone wrong.
         RefreshReused = "refresh_reused",
+        /// A refresh token was presented a second time, before its successor was used: an answer got lost, or two hold it.
+        RefreshRepeated = "refresh_repeated",
+        /// A session was refreshed from a network, or by a `User-Agent`, that is neither that of its sign-in nor that of the
+        /// refresh before.
+        RefreshFromNewNetwork = "refresh_from_new_network",
         /// A password was set or changed.
         PasswordChanged = "password_changed",
         /// An account moved to another number.
@@ -40,10 +47,18 @@ named! {
         AccountDeleted = "account_deleted",
         /// A limit refused something.
         Limited = "limited",
+        /// A message was suspicious, whatever came of it.
+        Suspicion = "suspicion",
+        /// Strangers together met a bound at a number, or of all messages.
+        StrangersBound = "strangers_bound",
+        /// The vendor of a captcha gave no verdict.
+        ChallengeVendorFailed = "challenge_vendor_failed",
         /// An operator disabled an account.
         UserDisabled = "user_disabled",
         /// An operator enabled an account.
         UserEnabled = "user_enabled",
+        /// An operator cleared the counts of wrong guesses at an account.
+        UserUnlocked = "user_unlocked",
         /// An operator imported users.
         UsersImported = "users_imported",
         /// An operator made a signing key.
@@ -80,6 +95,10 @@ pub fn record_by_operator(event: Event, subject: Subject<'_>) {
 
 fn write(event: Event, actor: Option<&str>, origin: &Origin, subject: Subject<'_>) {
     metrics::EVENTS.count([event.as_str()]);
+    // As many of them as anyone sends requests.
+    if event == Event::Limited && !LIMITED.takes(Instant::now()) {
+        return;
+    }
     tracing::info!(
         target: "phonepass::event",
         event = event.as_str(),

@@ -13,9 +13,9 @@ use super::{
     error::Error,
     picture::{self, ALPHABET},
 };
-use crate::{store::ephemeral::EphemeralStore, telemetry::metrics};
+use crate::{model::origin::Origin, store::ephemeral::EphemeralStore, telemetry::metrics};
 
-/// How many pictures are drawn ahead, for those who come all at once: 150 KB.
+/// How many pictures are drawn ahead, for those who come all at once: 300 KB.
 const DRAWN_AHEAD: usize = 64;
 
 /// How many of them are drawn in one go.
@@ -80,9 +80,9 @@ impl ImageCodes {
     }
 
     /// A fresh picture (JPEG) under the client's id.
-    pub async fn create(&self, id: &ImageCodeId) -> Result<Vec<u8>, Error> {
+    pub async fn create(&self, id: &ImageCodeId, origin: &Origin) -> Result<Vec<u8>, Error> {
         let Picture { text, jpeg } = self.picture().await?;
-        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), self.ttl).await?;
+        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), &origin.network(), self.ttl).await?;
         Ok(jpeg)
     }
 

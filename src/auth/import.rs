@@ -4,9 +4,12 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SubsecRound, Utc};
 use csv::ByteRecord;
 
 use super::password_hash::{StoredHash, UnusableHash};
-use crate::model::{
-    mobile::Mobile,
-    user::{ImportedUser, MAX_NAME_LENGTH, parse_name},
+use crate::{
+    csv_cell,
+    model::{
+        mobile::Mobile,
+        user::{ImportedUser, MAX_NAME_LENGTH, parse_name},
+    },
 };
 
 /// What is wrong with a line, or with the first one, which names the columns. Quotes nothing of it: a line has a hash
@@ -95,7 +98,8 @@ impl Columns {
             Ok(if NONE.contains(&text) { "" } else { text })
         };
         let mobile = Mobile::parse(text(Some(self.mobile), "mobile")?).ok_or(ImportError::Mobile)?;
-        let name = match text(self.name, "name")? {
+        // `users list` writes names so that no spreadsheet runs them.
+        let name = match csv_cell::original(text(self.name, "name")?) {
             "" => mobile.as_str().to_owned(),
             name => parse_name(name).ok_or(ImportError::Name)?,
         };

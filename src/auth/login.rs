@@ -7,13 +7,17 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::{
+    challenges::ChallengeAnswer,
+    cores::Place,
     detached::Detached,
     error::Error,
     event::{self, Event, Subject},
+    guess_subjects::Guessed,
+    guesses::Guesses,
     limits::Limits,
     password::{Passwords, Verdict},
     sessions::{Sessions, TokenSet},
-    sms_code::{Code, Presented, Repeatable, SmsCodes},
+    sms_code::{Code, Presentation, Presented, Repeatable, SmsCodes},
 };
 use crate::{
     model::{
@@ -23,7 +27,7 @@ use crate::{
         session::{NewSession, Session, SignInMethod},
         user::{User, UserStatus},
     },
-    store::users::{NewUser, UserStore},
+    store::users::{NewUser, Opened, UserStore},
 };
 
 /// Somebody who is signed in now.
@@ -39,7 +43,9 @@ pub struct SignedIn {
 pub struct Login {
     /// Where users are kept.
     pub users: Arc<dyn UserStore>,
-    /// Counts wrong guesses.
+    /// Lets guesses at passwords be looked at.
+    pub guesses: Arc<Guesses>,
+    /// Knows who shares a queue.
     pub limits: Arc<Limits>,
     /// Checks codes.
     pub sms_codes: Arc<SmsCodes>,
@@ -62,6 +68,7 @@ impl Login {
         mobile: Mobile,
         code: Code,
         idempotency_key: Option<Uuid>,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
@@ -69,14 +76,14 @@ impl Login {
             .to_the_end(async move {
                 let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
                 let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
-                let presented =
-                    this.sms_codes.redeem_or_repeat(&mobile, Purpose::Login, &code, &origin, repeatable).await?;
-                match presented {
+                let presentation = presentation(&mobile, &code, &origin, challenge.as_ref());
+                match this.sms_codes.redeem_or_repeat(presentation, repeatable).await? {
                     Presented::Redeemed(redeemed) => {
                         let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-                        let outcome = this.users.sign_in(&user, &session).await.map_err(Error::from);
-                        let user = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
-                        this.signed_in(user, &session)
+                        let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &user.mobile);
+                        let outcome = this.users.sign_in(&user, &session, &cleared).await.map_err(Error::from);
+                        let (user, opened) = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
+                        this.signed_in(user, &opened).await
                     }
                     Presented::Repeated(value) => {
                         let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
@@ -100,15 +107,17 @@ impl Login {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let redeemed = this.sms_codes.redeem(&mobile, Purpose::Login, &code, &origin).await?;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let redeemed = this.sms_codes.redeem(presentation(&mobile, &code, &origin, None)).await?;
                 let session = this.sessions.begin(SignInMethod::Sms, origin);
                 let outcome = async {
-                    let password_hash = Some(this.passwords.hash(password).await?);
+                    let password_hash = Some(this.passwords.hash(place, password).await?);
+                    let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &mobile);
                     let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
-                    this.users.register(&user, &session).await?.ok_or(Error::MobileTaken)
+                    this.users.register(&user, &session, &cleared).await?.ok_or(Error::MobileTaken)
                 };
                 let user = this.sms_codes.restore_unless(outcome.await, Some(redeemed)).await?;
-                this.signed_in(user, &session)
+                this.signed_in(user, &Opened { session, living_at_most: 1 }).await
             })
             .await
     }
@@ -119,14 +128,16 @@ impl Login {
         &self,
         mobile: Mobile,
         password: SecretString,
+        challenge: Option<ChallengeAnswer>,
         origin: Arc<Origin>,
     ) -> Result<SignedIn, Error> {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let guess = this.limits.take_guess(&mobile, &origin).await?;
-                let checked = this.check_password(&mobile, password).await;
-                this.limits.settle_guess(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
+                let place = this.passwords.place(this.limits.share(&origin))?;
+                let guess = this.guesses.take_password(&mobile, &origin, true, challenge.as_ref()).await?;
+                let checked = this.check_password(place, &mobile, password).await;
+                this.guesses.settle(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;
                 let (user, verdict) = checked?;
                 let Some(user) = user.filter(|_| verdict.right) else {
                     let subject = Subject { mobile: Some(&mobile), reason: Some("password"), ..Subject::default() };
@@ -134,37 +145,50 @@ impl Login {
                     return Err(Error::CredentialsInvalid);
                 };
                 let session = this.sessions.begin(SignInMethod::Password, origin);
-                let hash = user.password_hash.as_deref().unwrap_or_default();
-                if user.status == UserStatus::Active
-                    && !this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref()).await?
-                {
-                    // Disabled, or given another password, while this one was being checked.
-                    return Err(Error::CredentialsInvalid);
+                if user.status != UserStatus::Active {
+                    return Err(refused(&user, &session.origin));
                 }
-                this.signed_in(user, &session)
+                let hash = user.password_hash.as_deref().unwrap_or_default();
+                let cleared = this.sessions.guess_subjects.of(Guessed::Password, &mobile);
+                let opened = this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref(), &cleared);
+                // Disabled, or given another password, while this one was being checked.
+                let opened = opened.await?.ok_or(Error::CredentialsInvalid)?;
+                this.signed_in(user, &opened).await
             })
             .await
     }
 
-    async fn check_password(&self, mobile: &Mobile, password: SecretString) -> Result<(Option<User>, Verdict), Error> {
+    async fn check_password(
+        &self,
+        place: Place,
+        mobile: &Mobile,
+        password: SecretString,
+    ) -> Result<(Option<User>, Verdict), Error> {
         let user = self.users.user_by_mobile(mobile).await?;
         let stored = user.as_ref().and_then(|user| user.password_hash.clone());
-        Ok((user, self.passwords.verify(password, stored).await?))
+        Ok((user, self.passwords.verify(place, password, stored).await?))
     }
 
     /// Answers once more what was answered to whoever signed in with this session, or is about to be.
     async fn repeat(&self, mobile: Mobile, session: &NewSession) -> Result<SignedIn, Error> {
-        if self.users.session(session.id).await?.is_none() {
+        let mut id = session.id;
+        if self.users.session(id).await?.is_none() {
+            let cleared = self.sessions.guess_subjects.of(Guessed::Codes, &mobile);
             let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-            self.users.sign_in(&user, session).await?;
+            let (_, opened) = self.users.sign_in(&user, session, &cleared).await?;
+            id = opened.session.id;
         }
-        let opened = self.users.session(session.id).await?.ok_or(Error::AccountDisabled)?;
+        let opened = self.users.session(id).await?.ok_or(Error::AccountDisabled)?;
         let user = if self.sessions.is_over(&opened) { None } else { self.users.user(opened.user_id).await? };
         self.tokens(user.ok_or(Error::SmsCodeExpired)?, &opened)
     }
 
     /// The answer to whoever has just signed in, if the store gave them a session.
-    fn signed_in(&self, user: User, session: &NewSession) -> Result<SignedIn, Error> {
+    async fn signed_in(&self, user: User, opened: &Opened) -> Result<SignedIn, Error> {
+        let session = &opened.session;
+        if user.status != UserStatus::Active {
+            return Err(refused(&user, &session.origin));
+        }
         let subject = Subject {
             user_id: Some(user.id),
             session_id: Some(session.id),
@@ -172,13 +196,9 @@ impl Login {
             reason: Some(session.method.as_str()),
             ..Subject::default()
         };
-        if user.status != UserStatus::Active {
-            let subject = Subject { session_id: None, reason: Some("account_disabled"), ..subject };
-            event::record(Event::SignInFailed, &session.origin, subject);
-            return Err(Error::AccountDisabled);
-        }
         let is_new = user.created_at == session.created_at;
         event::record(if is_new { Event::Registered } else { Event::SignedIn }, &session.origin, subject);
+        self.sessions.end_oldest(user.id, opened).await;
         let opened = session.opened_for(user.id);
         self.tokens(user, &opened)
     }
@@ -188,6 +208,23 @@ impl Login {
         let tokens = self.sessions.tokens(session, user.created_at == session.created_at)?;
         Ok(SignedIn { user, tokens })
     }
+}
+
+fn presentation<'a>(
+    mobile: &'a Mobile,
+    code: &'a Code,
+    origin: &'a Origin,
+    challenge: Option<&'a ChallengeAnswer>,
+) -> Presentation<'a> {
+    Presentation { mobile, purpose: Purpose::Login, code, origin, challenge }
+}
+
+/// Takes note of a sign-in to an account that may not sign in.
+fn refused(user: &User, origin: &Origin) -> Error {
+    let (mobile, reason) = (Some(&user.mobile), Some("account_disabled"));
+    let subject = Subject { user_id: Some(user.id), mobile, reason, ..Subject::default() };
+    event::record(Event::SignInFailed, origin, subject);
+    Error::AccountDisabled
 }
 
 /// What a repetition needs to know of a session.

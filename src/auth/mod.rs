@@ -5,10 +5,14 @@ use std::sync::Arc;
 pub mod access_token;
 pub mod account;
 pub mod algorithm;
+pub mod challenges;
 pub mod cores;
 pub mod detached;
+pub mod device;
 pub mod error;
 pub mod event;
+pub mod guess_subjects;
+pub mod guesses;
 pub mod image_code;
 pub mod import;
 mod key;
@@ -26,6 +30,7 @@ pub mod revocation;
 pub mod sessions;
 mod signer;
 pub mod sms_code;
+pub mod standing;
 pub mod test_codes;
 
 /// Everything that the outside can ask for.
@@ -33,6 +38,8 @@ pub mod test_codes;
 pub struct Auth {
     /// Picture codes.
     pub image_codes: Arc<image_code::ImageCodes>,
+    /// Challenges.
+    pub challenges: Arc<challenges::Challenges>,
     /// SMS codes.
     pub sms_codes: Arc<sms_code::SmsCodes>,
     /// Signing in and registering.

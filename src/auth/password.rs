@@ -10,7 +10,7 @@ use argon2::{Argon2, PasswordHasher};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    cores::Cores,
+    cores::{Cores, Place},
     error::{Error, WeakPassword},
     password_hash::StoredHash,
 };
@@ -84,15 +84,24 @@ impl Passwords {
             .any(|word| password.contains(word.as_str()) && letters(&password.replace(word.as_str(), "")) <= 2)
     }
 
+    /// A place in the queue for one password, in the share of a network if one is named: to be taken before anything is
+    /// counted or spent.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when the queue or the share is full.
+    pub fn place(&self, network: Option<String>) -> Result<Place, Error> {
+        self.cores.place(network)
+    }
+
     /// The PHC string of a new password.
-    pub async fn hash(&self, password: SecretString) -> Result<String, Error> {
-        self.cores.run(move || hash(&password)).await?
+    pub async fn hash(&self, place: Place, password: SecretString) -> Result<String, Error> {
+        self.cores.timed(place, move || hash(&password)).await?.0
     }
 
     /// Compares a password with a stored hash, or with nobody's. A wrong password takes the same time, whatever there
     /// is to compare it with.
-    pub async fn verify(&self, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
-        let (verdict, began) = self.cores.timed(move || compare(&password, stored.as_deref())).await?;
+    pub async fn verify(&self, place: Place, password: SecretString, stored: Option<String>) -> Result<Verdict, Error> {
+        let (verdict, began) = self.cores.timed(place, move || compare(&password, stored.as_deref())).await?;
         let verdict = verdict?;
         if !verdict.right {
             tokio::time::sleep_until(began + WRONG_ANSWER_AFTER).await;

@@ -9,6 +9,8 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
+use crate::hex;
+
 /// Longer than any system writes.
 const MAX_LENGTH: usize = 512;
 
@@ -190,12 +192,7 @@ fn from_base64(text: &str) -> Result<Vec<u8>, UnusableHash> {
 }
 
 fn from_hex(text: &str) -> Result<Vec<u8>, UnusableHash> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
-        _ => None,
-    });
-    pairs.collect::<Option<_>>().ok_or(UnusableHash::Damaged)
+    hex::from_hex(text).ok_or(UnusableHash::Damaged)
 }
 
 #[derive(Clone, Copy)]

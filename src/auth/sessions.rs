@@ -7,21 +7,27 @@ use uuid::Uuid;
 
 use super::{
     access_token::{AccessTokens, Identity},
+    device::DeviceHashes,
     error::Error,
     event::{self, Event, Subject},
+    guess_subjects::GuessSubjects,
     refresh_token::RefreshTokens,
     revocation::Revocations,
 };
 use crate::{
     clock::Clock,
     model::{
-        origin::Origin,
-        session::{self, Lifetime, NewSession, Session, SignInMethod},
+        device::DeviceKey,
+        origin::{Origin, network_of},
+        session::{self, Lifetime, NewSession, Session, SessionEnd, SignInMethod},
         user::{User, UserStatus},
     },
-    store::users::{Rotation, UserStore},
+    store::users::{Ending, FormerRefresh, Opened, Refresher, Rotation, UserStore},
     telemetry::metrics,
 };
+
+/// How many sessions of an account live at a time: more than anybody has devices. The oldest end.
+pub const MAX_SESSIONS: u32 = 100;
 
 /// What every sign-in and every refresh hands out.
 pub struct TokenSet {
@@ -49,6 +55,10 @@ pub struct Sessions {
     pub refresh_tokens: RefreshTokens,
     /// The sessions that are over.
     pub revocations: Arc<Revocations>,
+    /// Hashes the ids of devices.
+    pub devices: DeviceHashes,
+    /// Names the counts of wrong guesses, which a right one clears.
+    pub guess_subjects: GuessSubjects,
     /// How long sessions live.
     pub lifetime: Lifetime,
     /// What time it is.
@@ -61,7 +71,32 @@ impl Sessions {
         // All sessions may have been ended by an instance whose clock is ahead: this one begins after that all the same.
         let now = self.clock.now().max(self.revocations.valid_from());
         let expires_at = self.lifetime.expiry(now, now);
-        NewSession { id: session::id_at(now), method, created_at: now, expires_at, origin }
+        let device_key = self.device_key(&origin);
+        NewSession { id: session::id_at(now), method, created_at: now, expires_at, origin, device_key }
+    }
+
+    /// Ends the oldest sessions of a user who has more than an account may have, now that this one is open. Sign-ins are
+    /// counted with the user, so that for almost all this asks nothing of the store.
+    pub async fn end_oldest(&self, user_id: Uuid, opened: &Opened) {
+        if opened.living_at_most <= MAX_SESSIONS {
+            return;
+        }
+        let (newest, now) = (opened.session.id, self.clock.now());
+        match self.users.end_oldest_sessions(user_id, newest, MAX_SESSIONS, now).await {
+            Ok(ended) if ended.is_empty() => {}
+            Ok(ended) => {
+                ended.iter().for_each(|id| self.revocations.add(*id));
+                let (reason, count) = (Some(SessionEnd::Limit.as_str()), Some(ended.len()));
+                let subject = Subject { user_id: Some(user_id), reason, count, ..Subject::default() };
+                event::record(Event::SignedOut, &opened.session.origin, subject);
+            }
+            // The next sign-in counts again.
+            Err(error) => tracing::warn!(%error, "failed to end the oldest sessions of a user"),
+        }
+    }
+
+    fn device_key(&self, origin: &Origin) -> Option<DeviceKey> {
+        origin.device.id.as_ref().map(|id| self.devices.key(id))
     }
 
     /// The tokens of a session.
@@ -80,19 +115,23 @@ impl Sessions {
     /// Trades a refresh token for the next one and a fresh access token (RFC 9700, 4.14.2).
     ///
     /// The previous token is honoured until its successor is used: an answer that got lost signs nobody out.
-    pub async fn refresh(&self, refresh_token: &str, origin: &Origin) -> Result<TokenSet, Error> {
+    pub async fn refresh(&self, refresh_token: &str, origin: Arc<Origin>) -> Result<TokenSet, Error> {
         let Some((session_id, counter)) = self.refresh_tokens.read(refresh_token) else {
             metrics::REFRESHES.count(["forged"]);
             return Err(Error::RefreshTokenInvalid);
         };
-        let rotation = self.users.rotate(session_id, counter, self.clock.now(), self.lifetime).await?;
+        let refresher = Refresher { device_key: self.device_key(&origin), origin };
+        let rotation = self.users.rotate(session_id, counter, &refresher, self.clock.now(), self.lifetime).await?;
+        let origin = &refresher.origin;
         metrics::REFRESHES.count([outcome_of(&rotation)]);
         match rotation {
-            Rotation::Rotated(session) => self.tokens(&session, false),
+            Rotation::Rotated(session, former) => {
+                record_refresh(&session, &former, origin);
+                self.tokens(&session, false)
+            }
             Rotation::Reused(user_id) => {
                 self.revocations.add(session_id);
-                let subject = Subject { user_id: Some(user_id), session_id: Some(session_id), ..Subject::default() };
-                event::record(Event::RefreshReused, origin, subject);
+                record(Event::RefreshReused, user_id, session_id, None, origin);
                 Err(Error::RefreshTokenReused)
             }
             Rotation::Ended => Err(Error::SessionRevoked),
@@ -108,7 +147,7 @@ impl Sessions {
 
     /// The user's sessions that are not over, newest first (ASVS 7.5.2).
     pub async fn list(&self, identity: Identity) -> Result<Vec<Session>, Error> {
-        Ok(self.users.sessions(identity.user_id, self.clock.now()).await?)
+        Ok(self.users.sessions(identity.user_id, MAX_SESSIONS, self.clock.now()).await?)
     }
 
     /// Ends one of the user's sessions. One that has expired is none to the user, as in [`Sessions::list`], and is ended
@@ -121,31 +160,33 @@ impl Sessions {
     /// Ends all of the user's sessions but this one.
     pub async fn end_others(&self, identity: Identity, origin: &Origin) -> Result<(), Error> {
         let keep = Some(identity.session_id);
-        let ended = self.users.end_sessions(identity.user_id, keep, self.clock.now()).await?;
-        self.have_ended(&ended);
-        for id in ended {
-            record_end(identity, id, origin);
-        }
+        let ending = self.users.end_sessions(identity.user_id, keep, self.clock.now()).await?;
+        self.have_ended(ending.ok_or(Error::SessionRevoked)?);
+        // One event, without a count: their number is not looked up.
+        record_end(identity, identity.session_id, "others", origin);
         Ok(())
     }
 
     /// Takes note of sessions that the store has ended: their access tokens are refused from now on.
-    pub fn have_ended(&self, ids: &[Uuid]) {
-        ids.iter().for_each(|id| self.revocations.add(*id));
+    pub fn have_ended(&self, ending: Ending) {
+        self.revocations.add_all(ending);
     }
 
     async fn end(&self, identity: Identity, id: Uuid, origin: &Origin) -> Result<Option<DateTime<Utc>>, Error> {
-        let expires_at = self.users.end_session(identity.user_id, id, self.clock.now()).await?;
+        let why = if id == identity.session_id { SessionEnd::SignOut } else { SessionEnd::Removal };
+        let expires_at = self.users.end_session(identity.user_id, id, why).await?;
         if expires_at.is_some() {
-            self.have_ended(&[id]);
-            record_end(identity, id, origin);
+            self.revocations.add(id);
+            record_end(identity, id, why.as_str(), origin);
         }
         Ok(expires_at)
     }
 
     /// Is a session, as the store has it, over?
     pub fn is_over(&self, session: &Session) -> bool {
-        session.revoked_at.is_some() || session.expires_at <= self.clock.now() || self.revocations.is_over(session.id)
+        session.is_ended
+            || session.expires_at <= self.clock.now()
+            || self.revocations.is_over(session.user_id, session.id)
     }
 
     /// The user behind an access token, as they are now.
@@ -158,7 +199,7 @@ impl Sessions {
 /// What metrics call it.
 fn outcome_of(rotation: &Rotation) -> &'static str {
     match rotation {
-        Rotation::Rotated(_) => "rotated",
+        Rotation::Rotated(..) => "rotated",
         Rotation::Reused(_) => "reused",
         Rotation::Ended => "ended",
         Rotation::Expired => "expired",
@@ -166,9 +207,34 @@ fn outcome_of(rotation: &Rotation) -> &'static str {
     }
 }
 
-fn record_end(identity: Identity, session_id: Uuid, origin: &Origin) {
-    let subject = Subject { user_id: Some(identity.user_id), session_id: Some(session_id), ..Subject::default() };
-    event::record(Event::SignedOut, origin, subject);
+/// `others`: all but this session have ended.
+fn record_end(identity: Identity, session_id: Uuid, reason: &str, origin: &Origin) {
+    record(Event::SignedOut, identity.user_id, session_id, Some(reason), origin);
+}
+
+/// Puts on record what may show that two hold a refresh token (RFC 9700, 4.14.2): a phone that changes networks does the
+/// same, so it is information, not an alarm.
+fn record_refresh(session: &Session, former: &FormerRefresh, origin: &Origin) {
+    if former.used_before {
+        record(Event::RefreshRepeated, session.user_id, session.id, None, origin);
+    }
+    let first = session.refresh_counter == 1 && !former.used_before;
+    let network = |ip: &Option<String>| Some(network_of(ip.as_ref()?.parse().ok()?));
+    let networks = [&session.ip, &former.ip].map(network);
+    let new_network = origin.ip.map(network_of).is_some_and(|here| !networks.contains(&Some(here)));
+    let new_agent = origin.user_agent != session.user_agent && (first || origin.user_agent != former.user_agent);
+    let reason = match (new_network, new_agent) {
+        (true, true) => "network_and_agent",
+        (true, false) => "network",
+        (false, true) => "agent",
+        (false, false) => return,
+    };
+    record(Event::RefreshFromNewNetwork, session.user_id, session.id, Some(reason), origin);
+}
+
+fn record(event: Event, user_id: Uuid, session_id: Uuid, reason: Option<&str>, origin: &Origin) {
+    let subject = Subject { user_id: Some(user_id), session_id: Some(session_id), reason, ..Subject::default() };
+    event::record(event, origin, subject);
 }
 
 /// Rounded up, so that a fresh session shows the lifetime that was configured.

@@ -1,9 +1,12 @@
 //! How does an operator list users, however many there are?
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use phonepass::{
     app,
     config::{Config, ListFormat},
+    csv_cell,
     model::user::User,
     store::users::Cursor,
 };
@@ -22,7 +25,7 @@ const PAGE: u32 = 1000;
 struct Row<'a> {
     id: String,
     mobile: &'a str,
-    name: &'a str,
+    name: Cow<'a, str>,
     status: &'static str,
     has_password: bool,
     created_at: String,
@@ -66,7 +69,7 @@ fn rows(users: &[User], format: ListFormat, first: bool) -> Result<String, Comma
     let rows = users.iter().map(|user| Row {
         id: user.id.to_string(),
         mobile: user.mobile.as_str(),
-        name: &user.name,
+        name: user.name.as_str().into(),
         status: user.status.as_str(),
         has_password: user.password_hash.is_some(),
         created_at: time(user.created_at),
@@ -86,6 +89,8 @@ fn rows(users: &[User], format: ListFormat, first: bool) -> Result<String, Comma
         ListFormat::Csv => {
             let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
             for row in rows {
+                // Users choose their names; whoever opens the list must not run them.
+                let row = Row { name: csv_cell::neutral(&row.name), ..row };
                 writer.serialize(row).map_err(|error| unwritable(&error))?;
             }
             let bytes = writer.into_inner().map_err(|error| unwritable(&error))?;
@@ -103,6 +108,6 @@ fn table_line(row: &Row<'_>) -> String {
         yes_or_no(row.has_password),
         row.created_at,
         row.last_login,
-        printable(row.name)
+        printable(&row.name)
     )
 }

@@ -5,7 +5,10 @@ use std::io::{self, BufRead, IsTerminal, Read};
 use chrono::{DateTime, SecondsFormat, Utc};
 use phonepass::{
     app,
-    auth::event::{self, Event, Subject},
+    auth::{
+        event::{self, Event, Subject},
+        sessions::MAX_SESSIONS,
+    },
     clock::Clock,
     config::{ChosenUser, Config, UsersCommand},
     model::{
@@ -27,16 +30,28 @@ pub async fn run(command: &UsersCommand, config: &Config) -> Result<(), CommandE
         UsersCommand::SignOut(chosen) => {
             let users = app::open_database(config).await?;
             let user = confirmed(users.as_ref(), chosen, "sign out everywhere", now).await?;
-            let ended = users.end_sessions(user.id, None, now).await?;
-            record(Event::SignedOut, &user, !ended.is_empty(), ended.len());
-            report(&user, "is signed out", ended.len())
+            let ended = living(users.as_ref(), &user, now).await?;
+            users.end_sessions(user.id, None, now).await?;
+            record(Event::SignedOut, &user, ended > 0, ended);
+            report(&user, "is signed out", ended)
         }
         UsersCommand::Delete(chosen) => {
             let users = app::open_database(config).await?;
             let user = confirmed(users.as_ref(), chosen, "delete for good", now).await?;
-            let ended = users.delete_user(user.id, now).await?;
-            record(Event::AccountDeleted, &user, true, ended.len());
-            report(&user, "is deleted", ended.len())
+            let ended = living(users.as_ref(), &user, now).await?;
+            let cleared = counts(users.as_ref(), &user, config).await.unwrap_or_default();
+            users.delete_user(user.id, &cleared, now).await?;
+            record(Event::AccountDeleted, &user, true, ended);
+            report(&user, "is deleted", ended)?;
+            while users.forget_sessions(user.id).await? > 0 {}
+            Ok(())
+        }
+        UsersCommand::Unlock(chosen) => {
+            let users = app::open_database(config).await?;
+            let user = confirmed(users.as_ref(), chosen, "unlock", now).await?;
+            users.clear_guesses(&counts(users.as_ref(), &user, config).await?).await?;
+            event::record_by_operator(Event::UserUnlocked, subject(&user, None));
+            print(format_args!("{} ({}) is unlocked.\n", user.mobile.as_str(), printable(&user.name)))
         }
         UsersCommand::List { created_after, format } => list::run(*created_after, *format, config).await,
         UsersCommand::Import { file } => import::run(file, config).await,
@@ -46,7 +61,7 @@ pub async fn run(command: &UsersCommand, config: &Config) -> Result<(), CommandE
 async fn show(mobile: &Mobile, config: &Config, now: DateTime<Utc>) -> Result<(), CommandError> {
     let users = app::open_database(config).await?;
     let user = find(users.as_ref(), mobile).await?;
-    let sessions = users.sessions(user.id, now).await?.len();
+    let sessions = living(users.as_ref(), &user, now).await?;
     let lines = [
         ("id", user.id.to_string()),
         ("mobile", user.mobile.as_str().to_owned()),
@@ -69,11 +84,29 @@ async fn set_status(
     let users = app::open_database(config).await?;
     let question = if status == UserStatus::Active { "enable" } else { "disable" };
     let user = confirmed(users.as_ref(), chosen, question, now).await?;
-    let ended = users.set_status(user.id, status, now).await?;
-    let event = if status == UserStatus::Active { Event::UserEnabled } else { Event::UserDisabled };
-    record(event, &user, user.status != status || !ended.is_empty(), ended.len());
+    let (event, ended, cleared) = if status == UserStatus::Active {
+        (Event::UserEnabled, 0, counts(users.as_ref(), &user, config).await)
+    } else {
+        (Event::UserDisabled, living(users.as_ref(), &user, now).await?, Ok(Vec::new()))
+    };
+    let cleared = cleared.unwrap_or_else(|error| {
+        tell(format_args!("Wrong guesses at the codes and the password stay counted: {error}\n"));
+        Vec::new()
+    });
+    users.set_status(user.id, status, &cleared, now).await?;
+    record(event, &user, user.status != status || ended > 0, ended);
     let already = if user.status == status { " already" } else { "" };
-    report(&user, &format!("is {}{already}", status.as_str()), ended.len())
+    report(&user, &format!("is {}{already}", status.as_str()), ended)
+}
+
+/// How many sessions of a user live. Endings do not count: they touch one row, whatever the number of sessions.
+async fn living(users: &dyn UserStore, user: &User, now: DateTime<Utc>) -> Result<usize, CommandError> {
+    Ok(users.sessions(user.id, MAX_SESSIONS, now).await?.len())
+}
+
+/// The names of the counts of wrong guesses at a user's codes and password.
+async fn counts(users: &dyn UserStore, user: &User, config: &Config) -> Result<Vec<String>, CommandError> {
+    Ok(app::guess_subjects(users, config).await?.all(&user.mobile))
 }
 
 async fn find(users: &dyn UserStore, mobile: &Mobile) -> Result<User, CommandError> {
@@ -92,7 +125,7 @@ async fn confirmed(
     if chosen.yes {
         return Ok(user);
     }
-    let sessions = users.sessions(user.id, now).await?.len();
+    let sessions = living(users, &user, now).await?;
     // To standard error: standard output may go into a file, and the question must be seen.
     tell(format_args!("{} ({}), {}\n", user.mobile.as_str(), printable(&user.name), user.status.as_str()));
     let (registered, last) = (time(user.created_at), time(user.last_login));
@@ -114,9 +147,12 @@ async fn confirmed(
 /// Puts on record what was done to a user; what changed nothing was nothing.
 fn record(event: Event, user: &User, changed: bool, ended: usize) {
     if changed {
-        let (user_id, mobile) = (Some(user.id), Some(&user.mobile));
-        event::record_by_operator(event, Subject { user_id, mobile, count: Some(ended), ..Subject::default() });
+        event::record_by_operator(event, subject(user, Some(ended)));
     }
+}
+
+fn subject(user: &User, count: Option<usize>) -> Subject<'_> {
+    Subject { user_id: Some(user.id), mobile: Some(&user.mobile), count, ..Subject::default() }
 }
 
 fn report(user: &User, what: &str, ended: usize) -> Result<(), CommandError> {

@@ -3,6 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::{Config, SmsProviderName, Switch, values::clash};
+use crate::model::challenge::ChallengeKind;
 
 /// The settings that do not go together, and what is wrong with them.
 pub type Contradiction = (Vec<&'static str>, String);
@@ -16,6 +17,7 @@ impl Config {
         if serves {
             found.extend(self.clashing_addresses());
             found.extend(self.exposed_console());
+            found.extend(self.unsaid_total());
         }
         found
     }
@@ -28,7 +30,23 @@ impl Config {
                 (vec![name], told)
             })
         });
-        missing.collect()
+        let missing_of_challenges = self.challenges.iter().flat_map(|kind| {
+            let missing = self.needed_by_challenge(*kind).into_iter().filter(|(_, given)| !given);
+            missing
+                .map(|(name, _)| (vec![name], format!("{name} is not set: {} in CHALLENGES needs it", kind.as_str())))
+        });
+        missing.chain(missing_of_challenges).collect()
+    }
+
+    /// Without a total, one night of fraud costs whatever the provider's account holds.
+    fn unsaid_total(&self) -> Option<Contradiction> {
+        let paid = self.sms_provider.iter().any(|provider| *provider != SmsProviderName::Console);
+        (paid && self.sms_total_per_hour.is_none()).then(|| {
+            let told = "SMS_TOTAL_PER_HOUR is not set: expected the number of messages that may be sent within an hour, 0 for \
+                        any number, as messages of SMS_PROVIDER cost money"
+                .to_owned();
+            (vec!["SMS_TOTAL_PER_HOUR"], told)
+        })
     }
 
     fn misfitting_test_codes(&self) -> Vec<Contradiction> {
@@ -112,6 +130,28 @@ impl Config {
                 ("TWILIO_ACCOUNT_SID", self.twilio_account_sid.is_some()),
                 ("TWILIO_AUTH_TOKEN", self.twilio_auth_token.is_some()),
                 ("TWILIO_FROM", self.twilio_from.is_some()),
+            ],
+        }
+    }
+
+    /// The settings without which a kind of challenge cannot work, and whether they are given.
+    fn needed_by_challenge(&self, kind: ChallengeKind) -> Vec<(&'static str, bool)> {
+        match kind {
+            ChallengeKind::Picture | ChallengeKind::Pow => vec![],
+            ChallengeKind::Aliyun => vec![
+                ("CAPTCHA_ALIYUN_ACCESS_KEY_ID", self.captcha_aliyun_access_key_id.is_some()),
+                ("CAPTCHA_ALIYUN_ACCESS_KEY_SECRET", self.captcha_aliyun_access_key_secret.is_some()),
+                ("CAPTCHA_ALIYUN_SCENE_ID", self.captcha_aliyun_scene_id.is_some()),
+            ],
+            ChallengeKind::Tencent => vec![
+                ("CAPTCHA_TENCENT_SECRET_ID", self.captcha_tencent_secret_id.is_some()),
+                ("CAPTCHA_TENCENT_SECRET_KEY", self.captcha_tencent_secret_key.is_some()),
+                ("CAPTCHA_TENCENT_APP_ID", self.captcha_tencent_app_id.is_some()),
+                ("CAPTCHA_TENCENT_APP_SECRET_KEY", self.captcha_tencent_app_secret_key.is_some()),
+            ],
+            ChallengeKind::Turnstile => vec![
+                ("TURNSTILE_SITE_KEY", self.turnstile_site_key.is_some()),
+                ("TURNSTILE_SECRET", self.turnstile_secret.is_some()),
             ],
         }
     }

@@ -1,5 +1,7 @@
 //! The values of the domain, each with the invariant that it keeps.
 
+pub mod challenge;
+pub mod device;
 pub mod limit;
 pub mod mobile;
 pub mod origin;

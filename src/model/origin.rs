@@ -5,6 +5,11 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use ipnet::IpNet;
+use uuid::Uuid;
+
+use super::device::Device;
+
 /// What a request tells about its sender: kept with a session, counted in limits, written to the event log.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
@@ -18,6 +23,10 @@ pub struct Origin {
     pub is_local: bool,
     /// Does the sender still wait?
     pub presence: Presence,
+    /// The device that the sender describes.
+    pub device: Device,
+    /// Whose valid access token the request carries, where a handler has looked.
+    pub user_id: Option<Uuid>,
 }
 
 /// Tells whether anybody still waits for the answer to a request.
@@ -37,12 +46,27 @@ impl Presence {
 }
 
 impl Origin {
-    /// What limits count as one address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
+    /// What limits count as one address, see [`network_of`].
     pub fn network(&self) -> String {
+        self.ip.map_or_else(|| "unknown".to_owned(), network_of)
+    }
+
+    /// The blocks that the address lies in, such as one buyer of many addresses has: a /24 in IPv4, a /56 and a /48 in
+    /// IPv6.
+    pub fn blocks(&self) -> Vec<String> {
+        let block = |ip: IpAddr, length| IpNet::new(ip, length).map(|net| net.trunc().to_string());
         match self.ip {
-            Some(IpAddr::V4(ip)) => ip.to_string(),
-            Some(IpAddr::V6(ip)) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
-            None => "unknown".to_owned(),
+            Some(ip @ IpAddr::V4(_)) => block(ip, 24).into_iter().collect(),
+            Some(ip @ IpAddr::V6(_)) => [56, 48].into_iter().filter_map(|length| block(ip, length).ok()).collect(),
+            None => vec![],
         }
+    }
+}
+
+/// The network of an address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
+pub fn network_of(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
     }
 }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::origin::Origin;
+use super::{
+    device::{DeviceKey, Platform},
+    origin::Origin,
+};
+use crate::named::named;
 
 /// One sign-in on one device.
 #[derive(Clone, Debug)]
@@ -24,12 +28,20 @@ pub struct Session {
     pub refreshed_at: Option<DateTime<Utc>>,
     /// When the session ends unless it is refreshed before.
     pub expires_at: DateTime<Utc>,
-    /// When it was ended before its time.
-    pub revoked_at: Option<DateTime<Utc>>,
+    /// Has it been ended before its time, by itself or with others?
+    pub is_ended: bool,
     /// The address that the user signed in from.
     pub ip: Option<String>,
     /// The `User-Agent` that the user signed in with.
     pub user_agent: Option<String>,
+    /// The address of the last refresh.
+    pub last_ip: Option<String>,
+    /// The `User-Agent` of the last refresh.
+    pub last_user_agent: Option<String>,
+    /// What the user calls the device.
+    pub device_name: Option<String>,
+    /// What the device runs.
+    pub platform: Option<Platform>,
 }
 
 /// A sign-in that asks for a session: where it came from, and until when it may last.
@@ -45,9 +57,19 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
     /// Where it comes from, for the user's list of sessions.
     pub origin: Arc<Origin>,
+    /// Of the device that it is on, where its id is known.
+    pub device_key: Option<DeviceKey>,
 }
 
 impl NewSession {
+    /// The same session, begun no earlier than this: after the user's sessions were ended, by whatever clock.
+    pub fn begun_after(self, time: Option<DateTime<Utc>>) -> Self {
+        match time {
+            Some(time) if time > self.created_at => Self { id: moved(self.id, time), created_at: time, ..self },
+            _ => self,
+        }
+    }
+
     /// The session as it stands once the store has it.
     pub fn opened_for(&self, user_id: Uuid) -> Session {
         Session {
@@ -58,9 +80,13 @@ impl NewSession {
             created_at: self.created_at,
             refreshed_at: None,
             expires_at: self.expires_at,
-            revoked_at: None,
+            is_ended: false,
             ip: self.origin.ip.map(|ip| ip.to_string()),
             user_agent: self.origin.user_agent.clone(),
+            last_ip: None,
+            last_user_agent: None,
+            device_name: self.origin.device.name.clone(),
+            platform: self.origin.device.platform,
         }
     }
 }
@@ -72,10 +98,30 @@ pub fn id_at(created_at: DateTime<Utc>) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, nanoseconds))
 }
 
+/// The id with another time in it; what is random stays.
+fn moved(id: Uuid, created_at: DateTime<Utc>) -> Uuid {
+    let milliseconds = u128::from(created_at.timestamp_millis().cast_unsigned());
+    Uuid::from_u128(milliseconds << 80 | id.as_u128() << 48 >> 48)
+}
+
 /// When the session with this id began, to the millisecond; 1970 if the id does not show it.
 pub fn begun_at(id: Uuid) -> DateTime<Utc> {
     let (seconds, nanoseconds) = id.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
     DateTime::from_timestamp(seconds.cast_signed(), nanoseconds).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+named! {
+    /// Why a session was ended by itself, the column `ended_by`. One that ended with others has none.
+    pub enum SessionEnd {
+        /// The user signed out there.
+        SignOut = "sign_out",
+        /// The account had as many sessions as it may have, and this was the oldest.
+        Limit = "limit",
+        /// The user ended it from another session.
+        Removal = "removal",
+        /// One of its refresh tokens was presented long after it had been used.
+        Reuse = "reuse",
+    }
 }
 
 /// An authentication method reference (RFC 8176).

@@ -8,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 use super::{SmsError, SmsMessage, SmsProvider};
 use crate::clock::Clock;
 
-/// Failures in a row after which a vendor is skipped. Fewer could be chance: a lost connection, a number it dislikes.
+/// Failures in a row after which a vendor is skipped. Fewer could be chance: a lost connection, a message that got lost.
 const FAILURES: u32 = 3;
 
 /// How long a vendor is skipped: so long that few people wait for its time-out, so short that it is soon in use again.
@@ -17,7 +17,7 @@ const REST: Duration = Duration::seconds(30);
 /// Several vendors, tried in order until one takes the message.
 ///
 /// A vendor that fails three times in a row is skipped for 30 seconds, and after one more failure again. While all are
-/// skipped, all are tried.
+/// skipped, all are tried. What a vendor says against a number, its limit included, ends the search and does not count.
 pub struct Failover {
     vendors: Vec<Vendor>,
     clock: Clock,
@@ -57,7 +57,7 @@ impl SmsProvider for Failover {
         let (last, earlier) = candidates.split_last().expect("there is at least one vendor");
         for vendor in earlier {
             match vendor.send(message, &self.clock).await {
-                Err(error) if is_the_vendors_failure(&error) => {
+                Err(error) if error.is_the_vendors_failure() => {
                     let mobile = &message.mobile;
                     tracing::warn!(%error, provider = vendor.name, %mobile, "the next provider is tried");
                 }
@@ -79,7 +79,7 @@ impl Vendor {
         let mut health = self.health.lock().expect("no panic while the health is held");
         match &answer {
             Ok(()) => *health = Health::default(),
-            Err(error) if is_the_vendors_failure(error) => {
+            Err(error) if error.is_the_vendors_failure() => {
                 health.failures_in_a_row = health.failures_in_a_row.saturating_add(1);
                 if health.failures_in_a_row >= FAILURES {
                     health.skipped_until = Some(clock.now() + REST);
@@ -88,13 +88,5 @@ impl Vendor {
             Err(_) => {}
         }
         answer
-    }
-}
-
-/// A vendor's limit for a number is no failure: another vendor would only help to flood that number.
-fn is_the_vendors_failure(error: &SmsError) -> bool {
-    match error {
-        SmsError::Refused { .. } | SmsError::Unreachable { .. } => true,
-        SmsError::Throttled { .. } => false,
     }
 }

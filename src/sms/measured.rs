@@ -9,6 +9,7 @@ use crate::telemetry::{metrics, traces};
 
 const SENT: &str = "sent";
 const REFUSED: &str = "refused";
+const NUMBER_REFUSED: &str = "number_refused";
 const THROTTLED: &str = "throttled";
 const UNREACHABLE: &str = "unreachable";
 
@@ -21,7 +22,7 @@ pub struct Measured {
 impl Measured {
     /// Counts what this vendor does under its name.
     pub fn new(vendor: &'static str, provider: Arc<dyn SmsProvider>) -> Self {
-        for outcome in [SENT, REFUSED, THROTTLED, UNREACHABLE] {
+        for outcome in [SENT, REFUSED, NUMBER_REFUSED, THROTTLED, UNREACHABLE] {
             metrics::SMS.expect([vendor, outcome]);
         }
         Self { vendor, provider }
@@ -36,6 +37,7 @@ impl SmsProvider for Measured {
         let outcome = match &answer {
             Ok(()) => SENT,
             Err(SmsError::Refused { .. }) => REFUSED,
+            Err(SmsError::NumberRefused { .. }) => NUMBER_REFUSED,
             Err(SmsError::Throttled { .. }) => THROTTLED,
             Err(SmsError::Unreachable { .. }) => UNREACHABLE,
         };

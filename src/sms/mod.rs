@@ -4,13 +4,12 @@ mod aliyun;
 mod console;
 mod failover;
 mod measured;
-mod signature;
 mod tencent;
 mod twilio;
 mod webhook;
 mod yuntongxun;
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::{RequestBuilder, StatusCode};
@@ -25,7 +24,10 @@ pub use twilio::{Twilio, TwilioAccount};
 pub use webhook::{Webhook, check_webhook_secret};
 pub use yuntongxun::{Yuntongxun, YuntongxunAccount};
 
-use crate::model::mobile::Mobile;
+use crate::{
+    model::mobile::Mobile,
+    vendor::{self, NoAnswer},
+};
 
 /// One message with a one-time code.
 ///
@@ -69,6 +71,15 @@ pub enum SmsError {
         /// The vendor's own code or HTTP status.
         code: String,
     },
+    /// The vendor sends nothing to this number: it does not exist, cannot receive messages, or is on a list of blocked
+    /// ones.
+    #[error("{vendor} does not send to this number: {code}")]
+    NumberRefused {
+        /// Which vendor.
+        vendor: &'static str,
+        /// The vendor's own code or HTTP status.
+        code: String,
+    },
     /// No answer, or none that makes sense.
     #[error("{vendor} cannot be reached: {reason}")]
     Unreachable {
@@ -79,24 +90,40 @@ pub enum SmsError {
     },
 }
 
+/// What a vendor's code objects to.
+#[derive(Clone, Copy)]
+enum Objection {
+    /// To how often the number gets messages.
+    Frequency,
+    /// To the number.
+    Number,
+    /// To anything else: the account, the template, the text.
+    Else,
+}
+
 impl SmsError {
-    /// The vendor said no: a limit if its code says so or the status is 429, else a refusal.
-    fn said_no(vendor: &'static str, status: StatusCode, code: String, limits_number: bool) -> Self {
-        if limits_number || status == StatusCode::TOO_MANY_REQUESTS {
-            Self::Throttled { vendor, code }
-        } else {
-            Self::Refused { vendor, code }
+    /// Did the vendor fail, rather than refuse this number? Only then is it skipped and another one tried: otherwise
+    /// numbers that vendors refuse would switch all of them off, and cost a call to each.
+    pub fn is_the_vendors_failure(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Unreachable { .. } => true,
+            Self::Throttled { .. } | Self::NumberRefused { .. } => false,
         }
     }
 
-    /// A call that brought no answer. Only the root cause is told: the URL may hold a signature or a password.
-    fn no_answer(vendor: &'static str, error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut cause: &dyn Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
+    /// The vendor said no. HTTP 429 is a limit, whatever the code says.
+    fn said_no(vendor: &'static str, status: StatusCode, code: String, objection: Objection) -> Self {
+        match objection {
+            _ if status == StatusCode::TOO_MANY_REQUESTS => Self::Throttled { vendor, code },
+            Objection::Frequency => Self::Throttled { vendor, code },
+            Objection::Number => Self::NumberRefused { vendor, code },
+            Objection::Else => Self::Refused { vendor, code },
         }
-        Self::Unreachable { vendor, reason: cause.to_string() }
+    }
+
+    /// A call that brought no answer.
+    fn no_answer(vendor: &'static str, answer: impl Into<NoAnswer>) -> Self {
+        Self::Unreachable { vendor, reason: answer.into().reason }
     }
 }
 
@@ -107,31 +134,18 @@ pub trait SmsProvider: Send + Sync {
     async fn send(&self, message: &SmsMessage) -> Result<(), SmsError>;
 }
 
-/// The HTTP client that all vendors share: connections are reused, nothing is followed, nobody waits for ever.
+/// The HTTP client that all vendors share.
 pub fn http_client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .timeout(Duration::from_secs(5))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .expect("the HTTP client needs no more than its TLS roots")
+    vendor::http_client(Duration::from_secs(5))
 }
 
 /// Sends a request and reads the JSON that the vendor answers with, unless the vendor is out of order.
 async fn call<T: DeserializeOwned>(vendor: &'static str, request: RequestBuilder) -> Result<(StatusCode, T), SmsError> {
-    let unreachable = |reason: String| SmsError::Unreachable { vendor, reason };
-    let no_answer = |error| SmsError::no_answer(vendor, error);
-    let response = request.send().await.map_err(no_answer)?;
-    let status = response.status();
-    if status.is_server_error() {
-        return Err(unreachable(format!("HTTP {}", status.as_u16())));
-    }
-    let body = response.bytes().await.map_err(no_answer)?;
-    // The parser's own words may quote the answer, and the answer may quote the number.
-    let answer = serde_json::from_slice(&body).map_err(|_| match status {
+    vendor::call(request).await.map_err(|answer| match answer.status {
         // A gateway's limit: it does not speak the vendor's language.
-        StatusCode::TOO_MANY_REQUESTS => SmsError::said_no(vendor, status, status.as_u16().to_string(), false),
-        _ => unreachable(format!("HTTP {}, and nothing that makes sense", status.as_u16())),
-    })?;
-    Ok((status, answer))
+        Some(status @ StatusCode::TOO_MANY_REQUESTS) => {
+            SmsError::said_no(vendor, status, status.as_u16().to_string(), Objection::Else)
+        }
+        _ => SmsError::no_answer(vendor, answer),
+    })
 }

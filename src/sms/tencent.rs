@@ -1,20 +1,19 @@
 //! How does a code leave through Tencent (腾讯云, `SendSms` of SMS 2021-01-11)?
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use reqwest::{
     RequestBuilder, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    SmsError, SmsMessage, SmsProvider, call,
-    signature::{Signed, hmac, host},
+use super::{Objection, SmsError, SmsMessage, SmsProvider, call};
+use crate::{
+    clock::Clock,
+    vendor::signature::{Signed, host, tc3},
 };
-use crate::{clock::Clock, hex::hex};
 
 const VENDOR: &str = "tencent";
 
@@ -93,7 +92,7 @@ impl Tencent {
         let signed = Signed { url, headers: [("content-type", JSON), ("host", &host)].into(), body: &body };
         self.client
             .post(url.clone())
-            .header(AUTHORIZATION, authorization(secret_id, secret_key, "sms", now, &signed))
+            .header(AUTHORIZATION, tc3(secret_id, secret_key, "sms", now, &signed))
             .header(CONTENT_TYPE, JSON)
             .header(HOST, &host)
             .header("X-TC-Action", "SendSms")
@@ -115,38 +114,13 @@ impl SmsProvider for Tencent {
         if status.is_success() && code == "Ok" {
             return Ok(());
         }
-        let limits_number = code.starts_with("LimitExceeded.");
-        Err(SmsError::said_no(VENDOR, status, code, limits_number))
-    }
-}
-
-fn authorization(id: &str, secret: &SecretString, service: &str, now: DateTime<Utc>, signed: &Signed) -> String {
-    let date = now.format("%Y-%m-%d").to_string();
-    let scope = format!("{date}/{service}/tc3_request");
-    let to_sign = format!("TC3-HMAC-SHA256\n{}\n{scope}\n{}", now.timestamp(), signed.digest());
-    let secret = format!("TC3{}", secret.expose_secret()).into_bytes();
-    let key = scope.split('/').fold(secret, |key, part| hmac(&key, part).into());
-    let (names, signature) = (signed.header_names(), hex(&hmac(&key, &to_sign)));
-    format!("TC3-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_published_example_has_the_published_signature() {
-        let signed = Signed {
-            url: &Url::parse("https://cvm.tencentcloudapi.com").unwrap(),
-            headers: [("host", "cvm.tencentcloudapi.com"), ("content-type", JSON)].into(),
-            body: r#"{"Limit": 1, "Filters": [{"Values": ["\u672a\u547d\u540d"], "Name": "instance-name"}]}"#,
+        let objection = match code.as_str() {
+            "FailedOperation.PhoneNumberInBlacklist" | "InvalidParameterValue.IncorrectPhoneNumber" => {
+                Objection::Number
+            }
+            _ if code.starts_with("LimitExceeded.") => Objection::Frequency,
+            _ => Objection::Else,
         };
-        let secret = SecretString::from("Gu5t9xGARNpq86cd98joQYCN3*******");
-        let now = DateTime::from_timestamp(1_551_113_065, 0).unwrap();
-        assert_eq!(
-            authorization("an-id", &secret, "cvm", now, &signed),
-            "TC3-HMAC-SHA256 Credential=an-id/2019-02-25/cvm/tc3_request, SignedHeaders=content-type;host, \
-             Signature=2230eefd229f582d8b1b891af7107b91597240707d778ab3738f756258d7652c"
-        );
+        Err(SmsError::said_no(VENDOR, status, code, objection))
     }
 }

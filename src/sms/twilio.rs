@@ -5,12 +5,16 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::{SmsError, SmsMessage, SmsProvider, call};
+use super::{Objection, SmsError, SmsMessage, SmsProvider, call};
 
 const VENDOR: &str = "twilio";
 
 /// The vendor's code for too many requests.
 const TOO_MANY_REQUESTS: u32 = 20429;
+
+/// The vendor's codes for a number that is none, is a short code, has unsubscribed, is no mobile, or is a landline.
+/// Others that name the number (21408, 21608, 21612) are about what the account or its sender may reach.
+const NUMBER_REFUSALS: [u32; 5] = [21211, 21265, 21610, 21614, 21635];
 
 /// An account with the vendor and who its messages come from.
 pub struct TwilioAccount {
@@ -65,6 +69,11 @@ impl SmsProvider for Twilio {
             Answer::Taken { .. } => status.as_u16().into(),
             Answer::Refused { code } => code,
         };
-        Err(SmsError::said_no(VENDOR, status, code.to_string(), code == TOO_MANY_REQUESTS))
+        let objection = match code {
+            TOO_MANY_REQUESTS => Objection::Frequency,
+            _ if NUMBER_REFUSALS.contains(&code) => Objection::Number,
+            _ => Objection::Else,
+        };
+        Err(SmsError::said_no(VENDOR, status, code.to_string(), objection))
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{IntoUrl, RequestBuilder, Response, Url, header::CONTENT_TYPE};
+use reqwest::{IntoUrl, RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::{SmsError, SmsMessage, SmsProvider};
+use super::{Objection, SmsError, SmsMessage, SmsProvider};
 use crate::clock::Clock;
 
 const VENDOR: &str = "webhook";
@@ -84,7 +84,12 @@ impl SmsProvider for Webhook {
         match status {
             _ if status.is_success() => Ok(()),
             _ if status.is_server_error() => Err(unreachable(format!("HTTP {}", status.as_u16()))),
-            _ => Err(SmsError::said_no(VENDOR, status, status.as_u16().to_string(), false)),
+            _ => {
+                // RFC 9110 (15.5.21): understood, but not possible with this content.
+                let unsendable = status == StatusCode::UNPROCESSABLE_ENTITY;
+                let objection = if unsendable { Objection::Number } else { Objection::Else };
+                Err(SmsError::said_no(VENDOR, status, status.as_u16().to_string(), objection))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{SmsError, SmsMessage, SmsProvider, call};
+use super::{Objection, SmsError, SmsMessage, SmsProvider, call};
 use crate::clock::Clock;
 
 const VENDOR: &str = "yuntongxun";
@@ -20,6 +20,9 @@ const VENDOR: &str = "yuntongxun";
 /// The vendor's codes for a number that got too many messages, or the same one too often. Its other limits (160016,
 /// 160017) are those of the channel or of a call.
 const NUMBER_LIMITS: [&str; 8] = ["160015", "160021", "160022", "160038", "160039", "160040", "160041", "160056"];
+
+/// The vendor's codes for a number on its blacklist, and for one that is none.
+const NUMBER_REFUSALS: [&str; 2] = ["160034", "160042"];
 
 const CHINA: FixedOffset = FixedOffset::east_opt(8 * 3600).expect("eight hours are less than a day");
 
@@ -83,7 +86,11 @@ impl SmsProvider for Yuntongxun {
         if status.is_success() && status_code == "000000" {
             return Ok(());
         }
-        let limits_number = NUMBER_LIMITS.contains(&status_code.as_str());
-        Err(SmsError::said_no(VENDOR, status, status_code, limits_number))
+        let objection = match status_code.as_str() {
+            code if NUMBER_LIMITS.contains(&code) => Objection::Frequency,
+            code if NUMBER_REFUSALS.contains(&code) => Objection::Number,
+            _ => Objection::Else,
+        };
+        Err(SmsError::said_no(VENDOR, status, status_code, objection))
     }
 }

@@ -83,6 +83,10 @@ metrics! {
         "Time from the head of a request to its answer.";
     REQUESTS_IN_FLIGHT: Gauge "phonepass_http_requests_in_flight" [] Count,
         "Requests that wait for their answer.";
+    CONNECTIONS_OPEN: Gauge "phonepass_http_connections" [] Count,
+        "Connections of clients.";
+    CONNECTIONS_REFUSED: Counter "phonepass_http_connections_refused_total" ["reason"] Count,
+        "Connections that were closed at once.";
     SMS: Counter "phonepass_sms_messages_total" ["vendor", "outcome"] Count,
         "Messages handed to a vendor.";
     SMS_SECONDS: Histogram "phonepass_sms_duration_seconds" ["vendor"] Seconds,
@@ -91,6 +95,8 @@ metrics! {
         "SMS codes that somebody presented.";
     IMAGE_CODES: Counter "phonepass_image_codes_checked_total" ["outcome"] Count,
         "Picture codes that somebody presented.";
+    CHALLENGES: Counter "phonepass_challenges_checked_total" ["kind", "outcome"] Count,
+        "Challenges that clients solved after a refusal.";
     LIMITS: Counter "phonepass_limits_hit_total" ["limit"] Count,
         "What a limit refused.";
     EVENTS: Counter "phonepass_security_events_total" ["event"] Count,

@@ -3,6 +3,7 @@
 mod json_lines;
 mod lines;
 pub mod metrics;
+pub mod sampling;
 pub mod signals;
 pub mod traces;
 
@@ -21,6 +22,7 @@ pub struct Log(Lines);
 
 impl Drop for Log {
     fn drop(&mut self) {
+        sampling::finish();
         self.0.flush();
     }
 }

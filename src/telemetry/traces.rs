@@ -9,13 +9,13 @@ use opentelemetry::{
     Context, KeyValue,
     context::FutureExt,
     propagation::{Extractor, TextMapPropagator},
-    trace::{Link, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer, TracerProvider},
+    trace::{Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, TraceId, Tracer, TracerProvider},
 };
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
-    trace::{SdkTracer, SdkTracerProvider},
+    trace::{Config, IdGenerator, RandomIdGenerator, SamplingResult, SdkTracer, SdkTracerProvider, ShouldSample},
 };
 
 /// How long the end of the process waits for the collector to take the last spans.
@@ -47,9 +47,35 @@ pub fn install(collector: &str, service: &str) -> Result<Traces, String> {
     let exporter = exporter.map_err(|error| error.to_string())?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_service_name(service.to_owned()).with_attribute(version).build();
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource);
+    let provider = provider.with_sampler(OwnSampling(Config::default().sampler)).build();
     TRACER.get_or_init(|| provider.tracer("phonepass"));
     Ok(Traces(provider))
+}
+
+/// What `OTEL_TRACES_SAMPLER` says, except that a caller can only put a request in: any client can write a `traceparent`
+/// that says not to record what it does.
+#[derive(Clone, Debug)]
+struct OwnSampling(Box<dyn ShouldSample>);
+
+impl ShouldSample for OwnSampling {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let decide = |parent, trace_id| self.0.should_sample(parent, trace_id, name, kind, attributes, links);
+        let caller = parent.map(|parent| parent.span().span_context().clone()).filter(SpanContext::is_remote);
+        let Some(caller) = caller else { return decide(parent, trace_id) };
+        // Some decide by the id, which is the caller's as well.
+        let own_id = RandomIdGenerator::default().new_trace_id();
+        let decided = decide(parent.filter(|_| caller.is_sampled()), own_id);
+        SamplingResult { trace_state: caller.trace_state().clone(), ..decided }
+    }
 }
 
 /// A span that is under way; nothing while there is no collector. It ends with its last clone.

@@ -49,7 +49,7 @@ impl Stack {
             ("SMS_WEBHOOK_URL", phones.listen().await),
             ("IMAGE_CODE", "never".to_owned()),
         ];
-        for limit in ["SMS_RESEND_SECONDS", "SMS_PER_IP_PER_HOUR", "SMS_PER_MOBILE_PER_DAY"] {
+        for limit in ["SMS_RESEND_SECONDS", "SMS_PER_IP_PER_HOUR", "SMS_PER_MOBILE_PER_DAY", "SMS_TOTAL_PER_HOUR"] {
             settings.push((limit, "0".to_owned()));
         }
         settings.extend(database.map(|url| ("DATABASE_URL", url.to_owned())));

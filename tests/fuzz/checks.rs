@@ -179,7 +179,8 @@ fn session(user_id: Uuid, id: Uuid) -> Session {
     let now = ISSUER.tokens.clock.now();
     let origin = Arc::new(Origin::default());
     let expires_at = now + Duration::hours(1);
-    NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at, origin }.opened_for(user_id)
+    NewSession { id, method: SignInMethod::Sms, created_at: now, expires_at, origin, device_key: None }
+        .opened_for(user_id)
 }
 
 fn signed(header: &[u8], claims: &[u8]) -> String {

@@ -37,7 +37,8 @@ enum Pathway {
 /// Was a guess looked at, and was it wrong?
 fn was_tried(answer: &Answer) -> bool {
     let body = answer.json();
-    assert!(!matches!(answer.status.as_u16(), 201 | 500..), "{body}");
+    // 503: another guess at the password was looked at.
+    assert!(!matches!(answer.status.as_u16(), 201 | 500..503 | 504..), "{body}");
     body["code"] == "sms_code_invalid"
         || body["code"] == "credentials_invalid"
         || body["errno"] == 4004
@@ -50,15 +51,19 @@ async fn brute_force(backends: Backends) {
     const ROUNDS: usize = 18; // of ten minutes
     const GUESSES: usize = 140; // of an address in a round: together 10,080
     const BUDGET: usize = 20;
+    const IN_ALL: usize = 100;
     let flags = [
         PROXY,
         "--sms-resend-seconds=0",
         "--sms-per-mobile-per-day=0",
         "--sms-per-ip-per-hour=0",
+        "--sms-asks-per-ip-per-hour=0",
         "--image-code=never",
     ];
     let app = TestApp::start_with(backends, &flags).await;
     app.register(MOBILE, PASSWORD).await.expect_errno(0);
+    // Whose codes the attackers guess at.
+    let owner = "192.0.2.77";
 
     // How many guesses were tried: by pathway and address, a number for each round.
     let mut tried = HashMap::<(Pathway, usize), Vec<usize>>::new();
@@ -69,7 +74,7 @@ async fn brute_force(backends: Backends) {
                 let from = forwarded(&address(round * ADDRESSES + attacker), &format!("203.0.113.{attacker}"));
                 let mut counts = HashMap::from([(Pathway::Code, 0), (Pathway::Password, 0)]);
                 for batch in 0..7 {
-                    post(app, &from, "/app/v1_0/sms/codes", json!({ "mobile": MOBILE })).await.expect(200);
+                    post(app, owner, "/app/v1_0/sms/codes", json!({ "mobile": MOBILE })).await.expect(200);
                     let wrong = if app.last_code(MOBILE) == "111111" { "222222" } else { "111111" };
                     let guesses = (0..GUESSES / 7).map(|n| {
                         let from = &from;
@@ -105,20 +110,22 @@ async fn brute_force(backends: Backends) {
             let within = |attacker| tried[&(pathway, attacker)][hour..hour + 6].iter().sum::<usize>();
             let each: Vec<_> = (0..ADDRESSES).map(within).collect();
             assert!(each.iter().all(|count| *count <= BUDGET), "{pathway:?} {hour} {each:?}");
-            assert!(each.iter().sum::<usize>() <= 5 * BUDGET, "{pathway:?} {hour} {each:?}");
         }
-        // The attack was one: every budget was used up.
         let all: usize = (0..ADDRESSES).flat_map(|attacker| &tried[&(pathway, attacker)]).sum();
-        assert!(all >= ADDRESSES * BUDGET, "{pathway:?} {all}");
+        assert!(all <= IN_ALL, "{pathway:?} {all}");
+        // The attack was one: most of what there is was used up.
+        assert!(all >= IN_ALL / 2, "{pathway:?} {all}");
     }
 
     // The owner, in the middle of it all, has mistyped once and signs in: both ways.
-    let owner = "192.0.2.77";
+    let device = json!({ "id": "01a1feda-4dd7-70d0-a6bb-cd5e7c17ea72" });
     post(&app, owner, "/app/v1_0/sms/codes", json!({ "mobile": MOBILE })).await.expect(200);
     let code = app.last_code(MOBILE);
-    post(&app, owner, "/app/v1_0/authorizations", json!({ "mobile": MOBILE, "code": code })).await.expect(201);
+    let sign_in = json!({ "mobile": MOBILE, "code": code, "device": device });
+    post(&app, owner, "/app/v1_0/authorizations", sign_in).await.expect(201);
     for (password, status) in [("a mistyped secret", 401), (PASSWORD, 201)] {
-        post(&app, owner, PASSWORD_PATHS[0], json!({ "mobile": MOBILE, "password": password })).await.expect(status);
+        let sign_in = json!({ "mobile": MOBILE, "password": password, "device": device });
+        post(&app, "192.0.2.78", PASSWORD_PATHS[0], sign_in).await.expect(status);
     }
 }
 
@@ -144,15 +151,16 @@ async fn bombing(backends: Backends) {
         let from = forwarded(&address(n), "203.0.113.1");
         post(&app, &from, code_path, json!({ "mobile": format!("137{n:08}") })).await;
     }
-    assert_eq!(messages(&app), 10, "after that, nothing without pictures");
-    // Somebody who solves pictures gets to the quota.
+    assert_eq!(messages(&app), 10, "after that, nothing without challenges");
+    // Solving pictures gets to the quota, once requests are looked at again.
+    app.advance(3600).await;
     for n in 1000..1100 {
         let text = app.picture("p").await;
         let from = forwarded(&address(n), "203.0.113.1");
         let body = json!({ "mobile": format!("137{n:08}"), "image_code_id": "p", "image_code": text });
         post(&app, &from, code_path, body).await;
     }
-    assert_eq!(messages(&app), 30, "the quota of an address");
+    assert_eq!(messages(&app), 10 + 30, "the quota of an address");
 
     for n in 0..1000 {
         let from = forwarded("192.0.2.9", &address(n));
@@ -162,7 +170,7 @@ async fn bombing(backends: Backends) {
             app.advance(860).await;
         }
     }
-    let sent = messages(&app) - 30;
+    let sent = messages(&app) - 40;
     assert!((3..=10).contains(&sent), "{sent}: the quota of a number, and the patience of the picture codes");
 }
 

@@ -251,7 +251,7 @@ on_every_backend! {
     async fn a_vendor_that_fails_does_not_tell_whether_a_number_is_known(backends: Backends) {
         let app = TestApp::start(backends).await;
         app.sign_in(MOBILE).await;
-        let broken = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/"];
+        let broken = ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/", "--sms-total-per-hour=0"];
         let broken = TestApp::start_on(app.stores.clone(), &broken).await;
         app.advance(61).await;
         broken.advance(61).await;

@@ -20,8 +20,13 @@ fn section(name: &str) -> String {
 #[test]
 fn the_limits_in_the_documentation_are_those_of_the_code() {
     let section = section("Limits");
-    let row = Regex::new(r"(?m)^\| `(\w+)` \| [^|]+ \| `limit:(\w+):").unwrap();
-    let documented: Vec<_> = row.captures_iter(&section).map(|row| [row[1].to_owned(), row[2].to_owned()]).collect();
+    // Not every limit has a key of its own.
+    let row = Regex::new(r"(?m)^\| `(\w+)` \| [^|]+ \| (?:`limit:(\w+):)?").unwrap();
+    let documented = row.captures_iter(&section).map(|row| {
+        let key = row.get(2).map_or(&row[1], |key| key.as_str());
+        [row[1].to_owned(), key.to_owned()]
+    });
+    let documented: Vec<_> = documented.collect();
     let in_code = LimitName::ALL.iter().map(|name| [name.as_str(); 2].map(str::to_owned));
     assert_eq!(documented, in_code.collect::<Vec<_>>(), "docs/operations.md (left), src/model/limit.rs (right)");
 }
@@ -36,6 +41,55 @@ fn the_security_events_in_the_documentation_are_those_of_the_code() {
     documented.sort();
     in_code.sort();
     assert_eq!(documented, in_code, "docs/operations.md (left), src/auth/event.rs (right)");
+}
+
+/// The rows of a table of settings in a README: variable and default.
+fn table_of_settings(path: &str) -> Vec<(String, String)> {
+    let row = Regex::new(r"(?m)^\| `([A-Z][A-Z_0-9]+)` \| ([^|]+) \| ").unwrap();
+    let text = repository(path);
+    row.captures_iter(&text).map(|row| (row[1].to_owned(), row[2].to_owned())).collect()
+}
+
+#[test]
+fn the_tables_of_settings_in_both_languages_are_those_of_the_code() {
+    let command = Cli::command();
+    for path in ["README.md", "README.zh-CN.md"] {
+        let documented = table_of_settings(path);
+        let mut names: Vec<_> = documented.iter().map(|(name, _)| name.as_str()).collect();
+        let settings: Vec<_> = command.get_arguments().filter(|arg| arg.get_env().is_some()).collect();
+        let mut in_code: Vec<_> = settings.iter().map(|arg| arg.get_env().unwrap().to_str().unwrap()).collect();
+        names.sort_unstable();
+        in_code.sort_unstable();
+        assert_eq!(names, in_code, "{path} (left), src/config.rs (right)");
+        for (name, default) in &documented {
+            let arg = settings.iter().find(|arg| arg.get_env().unwrap() == name.as_str()).unwrap();
+            // A text may be told in words.
+            let Some(value) = arg.get_default_values().first().and_then(|value| value.to_str()) else { continue };
+            if name != "SMS_TEXT" {
+                assert_eq!(default, &format!("`{value}`"), "{path}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_segments_in_the_documentation_can_be_blocked() {
+    let section = section("Before you send real messages");
+    let values = Regex::new(r"(?m)^MOBILE_BLOCK=([0-9,]+) ").unwrap();
+    let blocks: Vec<_> = values.captures_iter(&section).map(|found| found[1].to_owned()).collect();
+    let [virtual_operators, machines, both] = blocks.as_slice() else { panic!("{blocks:?}") };
+    let parsed = [virtual_operators, machines, both].map(|block| {
+        let config = Cli::from_flags(["phonepass".to_owned(), format!("--mobile-block={block}")]).unwrap().config;
+        config.mobile_block
+    });
+    let [virtual_operators, machines, mut both] = parsed;
+    let mut joined = [virtual_operators, machines].concat();
+    joined.sort();
+    both.sort();
+    assert_eq!(joined, both);
+    for prefix in &both {
+        assert!(section.contains(&format!("| {prefix}")) || section.contains(&format!(", {prefix}")), "{prefix}");
+    }
 }
 
 /// What .env.example says about each variable, on one line.
@@ -67,7 +121,8 @@ fn the_bounds_of_a_number_in_the_example_of_an_env_file_are_those_of_the_code() 
     for (arg, name, comment) in settings() {
         let default = arg.get_default_values().first().and_then(|value| value.to_str());
         let stated = bounds.captures(&comment);
-        if default.is_none_or(|default| default.parse::<u64>().is_err()) {
+        let is_number = default.map_or(stated.is_some(), |default| default.parse::<u64>().is_ok());
+        if !is_number {
             assert!(stated.is_none(), "{name}: bounds of what is no number? {comment}");
             continue;
         }

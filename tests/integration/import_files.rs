@@ -154,3 +154,39 @@ async fn an_import_of_which_no_line_was_good_fails() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_spreadsheet_runs_a_name_of_the_list_and_the_list_can_be_imported() {
+    let names = ["=1+1", "+1", "-1", "@SUM(A1)", "＝1", "＋1", "'=1", "''@x", "'x", "O'Brien", "=\"a,b\"", "小明"];
+    for backends in DATABASES {
+        let (first, second) = (Stores::create(backends).await, Stores::create(backends).await);
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["mobile", "name"]).unwrap();
+        // Written as `list` writes it where it cannot be told from that.
+        for (number, name) in names.iter().enumerate() {
+            let name = if name.trim_start_matches('\'').starts_with(['=', '@']) {
+                format!("'{name}")
+            } else {
+                (*name).to_owned()
+            };
+            writer.write_record([format!("139000000{number:02}"), name]).unwrap();
+        }
+        let file = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        assert_eq!(import(&first, file).await.expect_success(), "imported 12, already there 0, refused 0\n");
+
+        let list = run(&first, &["users", "list", "--format=csv"], "").await.expect_success().to_owned();
+        let mut written: Vec<String> = Vec::new();
+        for row in csv::Reader::from_reader(list.as_bytes()).records() {
+            let row = row.unwrap();
+            assert!(row.iter().all(|cell| !cell.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠'])), "{row:?}");
+            written.push(row[2].to_owned());
+        }
+        assert_eq!(written[0], "'=1+1");
+        assert_eq!((&*written[8], &*written[9]), ("'x", "O'Brien"));
+        assert_eq!(import(&second, list).await.expect_success(), "imported 12, already there 0, refused 0\n");
+        let list = run(&second, &["users", "list", "--format=json"], "").await;
+        let users: Vec<serde_json::Value> = serde_json::from_str(list.expect_success()).unwrap();
+        let again: Vec<_> = users.iter().map(|user| user["name"].as_str().unwrap()).collect();
+        assert_eq!(again, names);
+    }
+}

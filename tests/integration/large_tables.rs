@@ -1,8 +1,11 @@
 //! Does the work of a start and of the commands stay small in a large database?
 
+use std::time::Duration;
+
 use phonepass::{
     auth::master_key::MasterKey,
     clock::Clock,
+    model::{mobile::Mobile, user::UserStatus},
     store::users::{self, Statements},
 };
 use sqlx::{Connection, PgConnection};
@@ -82,13 +85,14 @@ async fn a_new_secret_ends_a_million_sessions_without_touching_them() {
     let process = Process::serve(folder, &former, &[]).await;
     let old = process.sign_in(MOBILE).await;
     stop(process).await;
-    // A million that live, and three thousand that have expired, too lately for the service to delete them.
+    // A million that live, and three thousand that have been ended and expired, too lately for the service to delete them.
     stores
         .execute(
-            "INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at)
+            "INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, revoked_at)
              SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
                     ('00000000-0000-7000-8000-' || lpad(to_hex(n / 3), 12, '0'))::uuid, 'sms', 0,
-                    now() - interval '20 days', now() + interval '10 days' - (n % 335 / 334) * interval '250 hours'
+                    now() - interval '20 days', now() + interval '10 days' - (n % 335 / 334) * interval '250 hours',
+                    CASE n % 335 WHEN 334 THEN now() - interval '2 days' END
              FROM generate_series(1, 1005000) AS n",
         )
         .await;
@@ -110,11 +114,56 @@ async fn a_new_secret_ends_a_million_sessions_without_touching_them() {
 
     let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
     for deleted in [1000, 1000, 1000, 0] {
-        assert_eq!(users.delete_sessions_over_before(Clock::system().now(), 1000).await.unwrap(), deleted);
+        let (now, known) = (Clock::system().now(), Clock::system().now() - chrono::Duration::days(90));
+        assert_eq!(users.delete_sessions_over_before(now, known, 1000).await.unwrap(), deleted);
     }
     drop(users);
     let touched = before.since(&stores, "sessions").await;
     assert!(touched.scanned == 0 && touched.found < 10_000, "{touched:?}");
+}
+
+/// Ends whatever a user with a million sessions has, in four ways: each touches so many rows as if there were three.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_million_sessions_of_one_user_end_in_one_row() {
+    let stores = Stores::create(Backends::POSTGRESQL_AND_IN_PROCESS).await;
+    let (folder, url) = (stores.folder.path(), stores.database_url());
+    let process = Process::serve(folder, &[("DATABASE_URL", &*url)], &[]).await;
+    let tokens = process.sign_in(MOBILE).await;
+    stop(process).await;
+    stores
+        .execute(
+            "INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at)
+             SELECT (lpad(to_hex(1700000000000 + n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+                    users.id, 'sms', 0, now() - interval '20 days' + n * interval '1 ms', now() + interval '10 days'
+             FROM generate_series(1, 1000000) AS n, users",
+        )
+        .await;
+    stores.execute("ANALYZE sessions").await;
+    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+    let user = users.user_by_mobile(&Mobile::parse(MOBILE).unwrap()).await.unwrap().unwrap().id;
+    let session = users.sessions(user, 1, Clock::system().now()).await.unwrap()[0].id;
+    drop(users);
+
+    for way in 0..5 {
+        let before = Touched::NOTHING.since(&stores, "sessions").await;
+        let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+        let now = Clock::system().now();
+        let started = std::time::Instant::now();
+        match way {
+            0 => drop(users.end_sessions(user, Some(session), now).await.unwrap().unwrap()),
+            1 => drop(users.set_password(user, "hash", None, &[], now).await.unwrap().unwrap()),
+            2 => drop(users.set_status(user, UserStatus::Disabled, &[], now).await.unwrap().unwrap()),
+            3 => assert!(users.sessions(user, 100, now).await.unwrap().is_empty()),
+            _ => assert!(users.endings_since(None, Duration::from_secs(3600)).await.unwrap().ended.is_empty()),
+        }
+        println!("{way}: {:?}", started.elapsed());
+        drop(users);
+        let touched = before.since(&stores, "sessions").await;
+        assert!(touched.scanned == 0 && touched.found < 10 && touched.changed == 0, "{way}: {touched:?}");
+    }
+    let process = Process::serve(folder, &[("DATABASE_URL", &*url)], &[]).await;
+    process.refresh(&tokens.refresh).await.expect_error(403, "account_disabled");
+    stop(process).await;
 }
 
 async fn stop(process: Process) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phonepass::{
     model::limit::LimitName,
-    store::ephemeral::{Admission, Counter, Tally},
+    store::ephemeral::{Admission, Counter, Counting, Tally},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -13,15 +13,19 @@ use crate::support::{MOBILE, PASSWORD, TestApp, on_every_backend, other_than};
 
 const NETWORK: &str = "127.0.0.1";
 
-/// Every limit off that can be, and no suspicion.
-const OFF: [&str; 7] = [
+/// Every limit off that can be, and no suspicion of anyone.
+const OFF: [&str; 11] = [
     "--sms-resend-seconds=0",
     "--sms-per-mobile-per-day=0",
     "--sms-per-ip-per-hour=0",
     "--sms-total-per-hour=0",
     "--verify-per-mobile-per-hour=0",
     "--requests-per-ip-per-minute=0",
+    "--sms-asks-per-ip-per-hour=0",
+    "--guesses-per-ip-per-hour=0",
+    "--sign-ins-per-user-per-hour=0",
     "--image-code=never",
+    "--limit-exempt=0.0.0.0/0,::/0",
 ];
 
 /// The limits that have counted anything of this test.
@@ -38,8 +42,10 @@ async fn counting(app: &TestApp) -> Vec<&'static str> {
                 window: Duration::from_secs(24 * 3600),
                 limit: Some(1),
                 suspicion: None,
+                counting: Counting::Never,
             };
-            let tally = Tally { id: "a question".to_owned(), at: app.clock.now(), counters: vec![counter] };
+            let (at, network) = (app.clock.now(), NETWORK.to_owned());
+            let tally = Tally { id: "a question".to_owned(), at, network, counters: vec![counter], flows: vec![] };
             if app.app.codes.survey(&tally).await.unwrap() != Admission::Admitted {
                 counting.push(name.as_str());
             }
@@ -82,8 +88,16 @@ on_every_backend! {
         app.post("/app/v1_0/authorizations/password", guess).await.expect_error(401, "credentials_invalid");
         let mut counting = counting(&app).await;
         counting.dedup();
-        let expected =
-            ["sms_per_mobile", "sms_per_ip", "sms_unredeemed", "sms_mobiles_per_ip", "wrong_codes", "wrong_passwords"];
+        let expected = [
+            "sms_per_mobile",
+            "sms_per_ip",
+            "sms_asks",
+            "sms_unredeemed",
+            "sms_mobiles_per_ip",
+            "wrong_passwords",
+            "wrong_passwords_of_strangers",
+            "wrong_passwords_per_ip",
+        ];
         assert_eq!(counting, expected);
     }
 }

@@ -99,6 +99,7 @@ async fn no_log_line_holds_a_mobile_a_code_a_token_a_password_or_a_secret() {
         ("REDIS_URL", redis_server.url.as_str()),
         ("SECRET_KEY", SECRET),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", webhook.as_str()),
         ("SMS_WEBHOOK_SECRET", WEBHOOK_SECRET),
         ("SMS_TEST_CODES", test_codes.as_str()),
@@ -256,6 +257,7 @@ async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
     let environment = [
         ("LOG_FORMAT", "json"),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", webhook.as_str()),
         ("SMS_RESEND_SECONDS", "0"),
         ("IMAGE_CODE", "never"),
@@ -336,6 +338,7 @@ async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
         "code_sent",
         "signed_in",
         "signed_out",
+        "refresh_from_new_network",
         "refresh_reused",
         "code_sent",
         "sign_in_failed",
@@ -362,5 +365,42 @@ async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
     assert_eq!(events.last().unwrap()["reason"], "wrong_passwords");
     for private in [ANNA, BERT, CARL, PASSWORD, WRONG_PASSWORD].map(str::to_owned).into_iter().chain(vendor.codes()) {
         assert!(!events.iter().any(|event| event.to_string().contains(&private)), "{private}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thief_of_a_refresh_token_in_turn_with_its_owner_is_on_record_by_the_second_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("LOG_FORMAT", "json"), ("TRUSTED_PROXIES", "127.0.0.1"), ("SHUTDOWN_DELAY", "0")];
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    let sign_in = process.sign_in(ANNA).await;
+    let refresh = async |tokens: &Tokens, address: &str, agent: &str| {
+        let request = process.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(&tokens.refresh);
+        let request = request.header("x-forwarded-for", address).header("user-agent", agent);
+        Tokens::of(&process.send(request).await.expect(201))
+    };
+    // The sign-in came from this machine, without an agent: the first refresh differs in both, the second in nothing.
+    let first = refresh(&sign_in, "192.0.2.1", "a phone").await;
+    let second = refresh(&first, "192.0.2.1", "a phone").await;
+    // An IPv6 network is a /64.
+    let third = refresh(&second, "2001:db8::1", "a phone").await;
+    let fourth = refresh(&third, "2001:db8::2", "a phone").await;
+    // The thief, then the owner with the same token.
+    refresh(&fourth, "198.51.100.1", "a phone").await;
+    refresh(&fourth, "2001:db8::3", "a new phone").await;
+    process.running.signal("TERM");
+    let events = events(&process.finished().await.stderr);
+    let told = events.iter().filter(|event| event["event"].as_str().unwrap().starts_with("refresh_"));
+    let told: Vec<_> = told.map(|event| json!([event["event"], event["reason"], event["ip"]])).collect();
+    let expected = [
+        json!(["refresh_from_new_network", "network_and_agent", "192.0.2.1"]),
+        json!(["refresh_from_new_network", "network", "2001:db8::1"]),
+        json!(["refresh_from_new_network", "network", "198.51.100.1"]),
+        json!(["refresh_repeated", null, "2001:db8::3"]),
+        json!(["refresh_from_new_network", "network_and_agent", "2001:db8::3"]),
+    ];
+    assert_eq!(told, expected);
+    for event in &events {
+        assert!(event["user_id"].is_string() || event["event"] == "code_sent", "{event}");
     }
 }

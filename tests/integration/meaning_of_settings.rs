@@ -88,6 +88,7 @@ async fn the_console_is_put_on_the_network_only_when_that_is_meant() {
             ("HTTP_ADDR", &*format!("{host}:8000")),
             ("SMS_PROVIDER", provider),
             ("SMS_WEBHOOK_URL", "https://example.com"),
+            ("SMS_TOTAL_PER_HOUR", "0"),
         ];
         let finished = Process::run(folder.path(), &environment, &[]).await;
         let told = finished.expect_wrong_settings();
@@ -102,7 +103,10 @@ async fn the_console_is_put_on_the_network_only_when_that_is_meant() {
         (vec![], &["--dev", "serve"]),
         (vec![], &["serve", "--dev"]),
         (vec![("DEV", "off")], &["--dev=on"]),
-        (vec![("SMS_PROVIDER", "webhook"), ("SMS_WEBHOOK_URL", "https://example.com")], &[]),
+        (
+            vec![("SMS_PROVIDER", "webhook"), ("SMS_WEBHOOK_URL", "https://example.com"), ("SMS_TOTAL_PER_HOUR", "0")],
+            &[],
+        ),
     ] {
         let port = free_port();
         let (listen, reached) = (address(port), format!("127.0.0.1:{port}"));

@@ -197,7 +197,9 @@ async fn what_has_happened_is_counted_and_the_dashboard_and_the_alerts_find_it()
     for (outcome, number) in [("rotated", 2.0), ("reused", 1.0), ("forged", 1.0)] {
         assert_eq!(scrape.value("phonepass_refreshes_total", &[("outcome", outcome)]), number, "{outcome}");
     }
-    for (outcome, number) in [("sent", 8.0), ("unreachable", 1.0), ("refused", 1.0), ("throttled", 0.0)] {
+    for (outcome, number) in
+        [("sent", 8.0), ("unreachable", 1.0), ("refused", 1.0), ("number_refused", 0.0), ("throttled", 0.0)]
+    {
         let labels = [("vendor", "webhook"), ("outcome", outcome)];
         assert_eq!(scrape.value("phonepass_sms_messages_total", &labels), number, "{outcome}");
     }

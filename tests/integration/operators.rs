@@ -58,6 +58,11 @@ on_every_backend! {
         app.sign_in(MOBILE).await;
         assert_eq!(users("sign-out", "y\n").await, about(id, "signed_out", 2));
         assert_eq!(users("sign-out", "y\n").await, [Value::Null; 0], "nothing has changed");
+        let unlocked = json!({
+            "level": "INFO", "message": "security event", "target": "phonepass::event", "event": "user_unlocked",
+            "actor": actor(), "user_id": id, "mobile": MASKED,
+        });
+        assert_eq!(users("unlock", "y\n").await, [unlocked]);
         app.sign_in(MOBILE).await;
         assert_eq!(users("delete", "y\n").await, about(id, "account_deleted", 1));
         for command in [["users", "list"].as_slice(), &["users", "show", MOBILE]] {

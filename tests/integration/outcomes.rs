@@ -43,6 +43,7 @@ async fn every_request_leaves_one_line_one_count_and_one_span_answered_or_not() 
     let environment = [
         ("LOG_FORMAT", "json"),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", vendor_url.as_str()),
         ("CORS_ORIGINS", "https://a.example"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url.as_str()),

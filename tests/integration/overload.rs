@@ -6,14 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::{
     faults::expect_unavailable,
-    support::{MOBILE, PASSWORD, PATIENCE, TestApp, Tokens, backends::Backends, on_every_backend},
+    support::{
+        MOBILE, PASSWORD, PATIENCE, TestApp, Tokens,
+        backends::Backends,
+        on_every_backend,
+        senders::{HERE, PROXY, THERE, at, numbers},
+    },
 };
 
 const NEWCOMER: &str = "13900139000";
@@ -110,5 +115,36 @@ async fn a_wrong_password_takes_the_same_time_behind_a_queue() {
         };
         let (answered, free) = tokio::join!(guess, queue);
         assert!(answered - free >= Duration::from_millis(500), "{mobile}: {:?}", answered - free);
+    }
+}
+
+on_every_backend! {
+    async fn one_network_fills_a_quarter_of_the_queue_and_others_are_served(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--verify-per-mobile-per-hour=1", "--guesses-per-ip-per-hour=0"]).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        let share = 8 * thread::available_parallelism().unwrap().get().div_ceil(2);
+        let busy = Busy::on_all_cores_of(&app).await;
+        let mobiles: Vec<_> = numbers(share + 5).collect();
+        let mut crowd: FuturesUnordered<_> = mobiles.iter().map(|mobile| at(HERE).try_wrong_password(&app, mobile)).collect();
+        for _ in 0..5 {
+            // Those that find no place are answered at once, the others wait.
+            expect_unavailable(&crowd.next().await.unwrap());
+        }
+        let served = at(THERE).try_password(&app, MOBILE, PASSWORD);
+        let let_go = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(busy);
+        };
+        let (served, ()) = tokio::join!(served, let_go);
+        served.expect(201);
+        while let Some(answer) = crowd.next().await {
+            answer.expect_error(401, "credentials_invalid");
+        }
+        // What was refused has cost nothing: each number has its one guess of this address, the five have it still.
+        let mut left = 0;
+        for mobile in &mobiles {
+            left += usize::from(at(HERE).try_wrong_password(&app, mobile).await.status == 401);
+        }
+        assert_eq!(left, 5);
     }
 }

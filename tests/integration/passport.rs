@@ -144,3 +144,35 @@ async fn a_missing_parameter_is_named() {
         expect_refusal(&app.send(app.request(method, LOGOUT)).await, 4101, "");
     }
 }
+
+on_every_backend! {
+    async fn a_part_of_a_page_signs_nobody_out(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        let registered = app.register(MOBILE, PASSWORD).await;
+        let cookie = registered.cookie().to_owned();
+        let follow = async |cookie: &str, wanted: &[&str]| {
+            let request = app.request(Method::GET, LOGOUT).header("cookie", cookie);
+            app.send(wanted.iter().fold(request, |request, wanted| request.header("sec-fetch-dest", *wanted))).await
+        };
+        for part in [
+            "image", "script", "style", "iframe", "frame", "embed", "object", "audio", "video", "track", "font", "manifest",
+            "worker", "sharedworker", "serviceworker", "xslt", "fencedframe", "report", "",
+        ] {
+            // Without a session as well: nothing tells whether there is one.
+            for cookie in [&*cookie, "x=y"] {
+                let refused = follow(cookie, &[part]).await;
+                expect_refusal(&refused, 4201, "");
+                assert_eq!(refused.header("set-cookie"), "", "{part}");
+            }
+            app.send_with_cookie(Method::GET, "/api/v1.0/user", &cookie).await.expect_errno(0);
+        }
+        expect_refusal(&follow(&cookie, &["document", "image"]).await, 4201, "");
+        for wanted in [&["document"][..], &["empty"], &[]] {
+            let signed_in = app.post(LOGIN, json!({ "mobile": MOBILE, "password": PASSWORD })).await;
+            let answer = follow(signed_in.cookie(), wanted).await;
+            answer.expect_errno(0);
+            assert!(answer.header("set-cookie").contains("Max-Age=0"), "{wanted:?}");
+        }
+        app.send_with_cookie(Method::GET, "/api/v1.0/user", &cookie).await.expect_errno(0);
+    }
+}

@@ -95,7 +95,8 @@ async fn a_provider_without_its_settings_is_refused_by_their_names() {
 async fn each_provider_of_a_list_is_refused_without_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let list = "console, yuntongxun ,webhook,twilio,tencent,aliyun";
-    let finished = Process::run(folder.path(), &[("SMS_PROVIDER", list)], &[]).await;
+    let environment = [("SMS_PROVIDER", list), ("SMS_TOTAL_PER_HOUR", "0")];
+    let finished = Process::run(folder.path(), &environment, &[]).await;
     let told: Vec<_> = finished.expect_wrong_settings().lines().map(|line| line.split(' ').next().unwrap()).collect();
     let of_each: [(&str, &[&str]); 5] = [
         ("YUNTONGXUN", &["ACCOUNT_SID", "AUTH_TOKEN", "APP_ID", "TEMPLATE_ID"]),
@@ -133,7 +134,8 @@ async fn a_list_of_providers_has_no_empty_unknown_or_repeated_name() {
 #[tokio::test]
 async fn the_console_of_a_list_has_its_page() {
     let folder = tempfile::tempdir().unwrap();
-    let environment = [("SMS_PROVIDER", "webhook, console"), ("SMS_WEBHOOK_URL", "http://127.0.0.1:1")];
+    let environment =
+        [("SMS_PROVIDER", "webhook, console"), ("SMS_WEBHOOK_URL", "http://127.0.0.1:1"), ("SMS_TOTAL_PER_HOUR", "0")];
     let process = Process::serve(folder.path(), &environment, &[]).await;
     process.sign_in(MOBILE).await;
     process.running.signal("TERM");

@@ -68,8 +68,9 @@ async fn the_rights_in_the_manual_suffice_and_readiness_reports_each_that_is_mis
         let _: String = redis.ask(&format!("ACL SETUSER phonepass +{command}")).await;
         expect_ready(&app, &format!("{command} is back")).await;
     }
-    for keys in ["image_code", "sms_code", "idempotency", "limit"] {
-        let others = ["image_code", "sms_code", "idempotency", "limit"].into_iter().filter(|other| *other != keys);
+    let kinds = ["image_code", "sms_code", "idempotency", "limit", "once"];
+    for keys in kinds {
+        let others = kinds.into_iter().filter(|other| *other != keys);
         let others: String = others.map(|other| format!(" ~phonepass:{other}:*")).collect();
         let _: String = redis.ask(&format!("ACL SETUSER phonepass resetkeys{others}")).await;
         expect_not_ready(&app, &format!("the keys {keys} are missed")).await;

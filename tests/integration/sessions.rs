@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use phonepass::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -88,6 +89,166 @@ on_every_backend! {
         assert_eq!((&refreshed["id"], &refreshed["current"]), (&json!(first.session_id()), &json!(true)));
         let after = time(&refreshed["refreshed_at"]) - time(&refreshed["created_at"]);
         assert!((221..260).contains(&after.num_seconds()), "{refreshed}");
+    }
+}
+
+async fn sign_in_on(app: &TestApp, device: Value) -> Answer {
+    let body = json!({ "mobile": MOBILE, "code": app.code(MOBILE).await, "device": device });
+    app.post("/app/v1_0/authorizations", body).await
+}
+
+async fn refresh_with(app: &TestApp, tokens: &Tokens, body: &str, content_type: &str) -> Answer {
+    let request = app.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(&tokens.refresh);
+    app.send(request.header("content-type", content_type).body(body.to_owned())).await
+}
+
+on_every_backend! {
+    async fn sessions_tell_the_device_and_the_last_refresh_but_never_the_id(backends: Backends) {
+        let app = TestApp::start_with(backends, &[NO_GAP]).await;
+        let id = "0190f2a6-5b7e-7c3a-9d55-2f1c7a3e9b10";
+        let device = json!({ "id": id, "name": " 小明的手机 ", "platform": "harmony", "model": "ignored" });
+        let tokens = Tokens::of(&sign_in_on(&app, device).await.expect(201));
+        let [session] = &list(&app, &tokens).await[..] else { panic!() };
+        assert_eq!(session["device"], json!({ "name": "小明的手机", "platform": "harmony" }));
+        assert!(session.get("last_ip").is_none() && session.get("last_user_agent").is_none(), "{session}");
+
+        // A body that is no JSON, or empty, is as good as none.
+        for (body, content_type) in [("", "application/json"), ("null", "application/json"), ("a=b", "text/plain")] {
+            let answer = refresh_with(&app, &tokens, body, content_type).await;
+            answer.expect(201);
+        }
+        let body = json!({ "device": { "name": "another", "platform": null } }).to_string();
+        let request = app.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(&tokens.refresh);
+        let request = request.header("content-type", "application/json").header("user-agent", "Phone/2.0").body(body);
+        app.send(request).await.expect(201);
+        let sessions = list(&app, &tokens).await;
+        assert_eq!(sessions[0]["device"], json!({ "name": "another", "platform": "harmony" }));
+        assert_eq!((&sessions[0]["last_ip"], &sessions[0]["last_user_agent"]), (&json!("127.0.0.1"), &json!("Phone/2.0")));
+        assert!(!json!(sessions).to_string().contains(id));
+        assert_eq!(app.stores.count(&format!("sessions WHERE device_hash LIKE '%{id}%'")).await, 0);
+        assert_eq!(app.stores.count("sessions WHERE length(device_hash) = 64").await, 1);
+
+        let nothing = Tokens::of(&sign_in_on(&app, json!({})).await.expect(201));
+        assert!(list(&app, &nothing).await[0].get("device").is_none());
+    }
+}
+
+on_every_backend! {
+    async fn an_account_has_at_most_a_hundred_sessions(backends: Backends) {
+        let flags = [NO_GAP, "--sms-per-mobile-per-day=0", "--sms-per-ip-per-hour=0", "--image-code=never"];
+        let app = TestApp::start_with(backends, &flags).await;
+        let first = app.sign_in(MOBILE).await;
+        let second = app.sign_in(MOBILE).await;
+        app.stores.execute("UPDATE users SET sessions_opened = 100").await;
+        let third = app.sign_in(MOBILE).await;
+        assert_eq!(ids(&app, &third).await.len(), 3, "they are counted before any ends");
+        // As many more as fit.
+        for _ in 0..97 {
+            let id = Uuid::now_v7().simple();
+            let id = if backends.postgresql { format!("'{id}'") } else { format!("x'{id}'") };
+            let columns = "user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent";
+            let source = first.session_id().replace('-', "");
+            let matches = if backends.postgresql { "replace(id::text, '-', '')" } else { "lower(hex(id))" };
+            app.stores.execute(&format!(
+                "INSERT INTO sessions (id, {columns}) SELECT {id}, {columns} FROM sessions WHERE {matches} = '{source}'"
+            )).await;
+        }
+        app.stores.execute("UPDATE users SET sessions_opened = 100").await;
+        let last = app.sign_in(MOBILE).await;
+        let listed = ids(&app, &last).await;
+        assert_eq!(listed.len(), 100);
+        for tokens in [&second, &third, &last] {
+            assert!(listed.contains(&tokens.session_id()));
+        }
+        assert_eq!(app.stores.count("sessions WHERE ended_by = 'limit'").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_makes_no_sense_is_told_and_nothing_happens() {
+    let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
+    let tokens = app.sign_in(MOBILE).await;
+    let long = "x".repeat(65);
+    let wrong = [
+        json!("a phone"),
+        json!([]),
+        json!(7),
+        json!({ "id": "short" }),
+        json!({ "id": long }),
+        json!({ "id": "0190f2a6-5b7e-7c3a-9d55-密密密密密密密" }),
+        json!({ "id": 1234567890123456_u64 }),
+        json!({ "id": "" }),
+        json!({ "name": long }),
+        json!({ "name": ["a"] }),
+        json!({ "name": "a\u{7}" }),
+        json!({ "platform": "blackberry" }),
+        json!({ "platform": "Android" }),
+        json!({ "platform": 1 }),
+        json!({ "id": "short", "platform": "blackberry" }),
+    ];
+    let bodies = [
+        (Method::POST, "/app/v1_0/authorizations", json!({ "mobile": OTHER, "code": "123456" })),
+        (Method::POST, "/app/v1_0/authorizations/password", json!({ "mobile": OTHER, "password": PASSWORD })),
+        (Method::POST, "/app/v1_0/sms/codes", json!({ "mobile": OTHER })),
+        (Method::POST, "/app/v1_0/password_resets", json!({ "mobile": OTHER, "code": "123456", "password": PASSWORD })),
+        (Method::PUT, "/app/v1_0/user/password", json!({ "old_password": PASSWORD, "password": PASSWORD })),
+        (Method::PUT, "/app/v1_0/user/mobile", json!({ "mobile": OTHER, "code": "123456", "current_code": "123456" })),
+        (Method::POST, "/app/v1_0/account_deletions", json!({ "code": "123456" })),
+        (Method::PUT, "/app/v1_0/authorizations", json!({})),
+    ];
+    for (method, path, body) in bodies {
+        let token =
+            if path.ends_with("authorizations") && method == Method::PUT { &tokens.refresh } else { &tokens.access };
+        for device in &wrong {
+            let mut body = body.clone();
+            body["device"] = device.clone();
+            let answer = app.send_as(method.clone(), path, token, body).await;
+            let told = answer.expect_error(400, "request_invalid");
+            let fields: Vec<_> = told["fields"].as_array().unwrap().iter().map(|field| &field["field"]).collect();
+            assert_eq!(fields, ["device"], "{path} {device}");
+        }
+        // None at all, and none that says anything, make no difference.
+        for device in [Value::Null, json!({}), json!({ "id": null, "name": "  ", "other": 1 })] {
+            let mut body = body.clone();
+            body["device"] = device.clone();
+            let answer = app.send_as(method.clone(), path, token, body).await;
+            assert!(answer.status != 400 || answer.json()["code"] != "request_invalid", "{path} {device}");
+        }
+    }
+    expect_goes_on(&app, &tokens).await;
+}
+
+on_every_backend! {
+    async fn sessions_end_and_begin_right_on_instances_whose_clocks_differ(backends: Backends) {
+        let flags = ["--jwt-issuer=https://id.example", NO_GAP, "--sms-per-mobile-per-day=0", "--image-code=never"];
+        let slow = TestApp::start_with(backends, &flags).await;
+        let ahead = Clock::movable();
+        // Not more than an access token may come from the future; `stores` has clocks that differ more.
+        ahead.advance(chrono::Duration::seconds(50));
+        let fast = TestApp::start_at(ahead, slow.stores.clone(), &flags).await;
+        for (one, other) in [(&slow, &fast), (&fast, &slow)] {
+            // Ended by one instance, whoever opened them.
+            let (first, second, keeper) =
+                (one.sign_in(MOBILE).await, other.sign_in(MOBILE).await, one.sign_in(MOBILE).await);
+            end_others(one, &keeper).await.expect(204);
+            for victim in [&first, &second] {
+                support::expect_ended(one, victim).await;
+                learns(other, victim).await;
+            }
+            // What is opened next lives on both, wherever it is opened.
+            for app in [other, one] {
+                let tokens = app.sign_in(MOBILE).await;
+                for instance in [one, other] {
+                    instance.user(&tokens.access).await.expect(200);
+                    instance.user(&keeper.access).await.expect(200);
+                }
+                let refreshed = Tokens::of(&one.refresh(&tokens.refresh).await.expect(201));
+                other.user(&refreshed.access).await.expect(200);
+                assert!(ids(one, &keeper).await.contains(&tokens.session_id()));
+            }
+            let answer = end_others(other, &keeper).await;
+            answer.expect(204);
+        }
     }
 }
 

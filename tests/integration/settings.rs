@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::ffi::OsStrExt};
 
-use phonepass::config::Cli;
+use phonepass::{auth::limits::FraudPolicy, config::Cli, model::challenge::ChallengeKind};
 
 use crate::support::process::Process;
 
@@ -219,12 +219,124 @@ async fn what_contradicts_is_told_together_with_what_is_wrong() {
         "PUBLIC_URL",
         "SMS_PROVIDER",
         "SMS_TEST_CODES",
+        "SMS_TOTAL_PER_HOUR",
         "SMS_WEBHOOK_SECRET",
         "SMS_WEBHOOK_URL",
         "TWILIO_ACCOUNT_SID",
         "TWILIO_FROM",
     ];
     assert_eq!(named, expected, "{told}");
+}
+
+/// The settings of a provider that costs money.
+const PAID: [(&str, &str); 2] = [("SMS_PROVIDER", "console,webhook"), ("SMS_WEBHOOK_URL", "https://example.com")];
+
+#[tokio::test]
+async fn the_total_of_messages_has_to_be_said_where_they_cost_money() {
+    let folder = tempfile::tempdir().unwrap();
+    let finished = Process::run(folder.path(), &PAID, &[]).await;
+    let told = finished.expect_wrong_settings();
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.starts_with("SMS_TOTAL_PER_HOUR is not set: ") && told.contains("0 for any number"), "{told}");
+    // An empty one is not said either.
+    let finished = Process::run(folder.path(), &[&PAID[..], &[("SMS_TOTAL_PER_HOUR", "")]].concat(), &["serve"]).await;
+    assert!(finished.expect_wrong_settings().starts_with("SMS_TOTAL_PER_HOUR is not set: "));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    for command in [&["openapi"][..], &["keys", "list"], &["migrate"]] {
+        Process::run(folder.path(), &PAID, command).await.expect_success();
+    }
+    for total in ["0", "1", "1000000"] {
+        let flags = PAID.map(|(name, value)| format!("--{}={value}", name.to_lowercase().replace('_', "-")));
+        let flags = ["phonepass".to_owned(), format!("--sms-total-per-hour={total}")].into_iter().chain(flags);
+        assert!(Cli::from_flags(flags).is_ok(), "{total}");
+    }
+    assert_eq!(Cli::from_flags(["phonepass", "--sms-provider=console"]).unwrap().config.sms_total_per_hour, None);
+}
+
+#[tokio::test]
+async fn a_list_of_challenges_has_no_empty_unknown_or_repeated_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let or_several = "expected picture, pow, aliyun, tencent, turnstile, or several of them with commas between";
+    for (list, reason) in [
+        ("picture,,pow", or_several),
+        ("pow,", or_several),
+        (" ", or_several),
+        ("Picture", or_several),
+        ("picture,geetest", or_several),
+        ("pow, picture ,pow", "pow is listed twice"),
+    ] {
+        let finished = Process::run(folder.path(), &[("CHALLENGES", list)], &[]).await;
+        assert_eq!(finished.expect_wrong_settings(), format!("CHALLENGES={list}: {reason}\n"));
+    }
+    let config = Cli::from_flags(["phonepass", "--challenges=pow, picture"]).unwrap().config;
+    assert_eq!(config.challenges, [ChallengeKind::Pow, ChallengeKind::Picture]);
+    assert_eq!(Cli::from_flags(["phonepass"]).unwrap().config.challenges, [ChallengeKind::Picture]);
+}
+
+#[tokio::test]
+async fn a_kind_of_challenge_without_its_keys_is_refused_by_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [
+        ("CHALLENGES", "turnstile,picture,tencent,pow,aliyun"),
+        ("CAPTCHA_TENCENT_SECRET_ID", "an-id"),
+        ("CAPTCHA_ALIYUN_ACCESS_KEY_SECRET", "hunter2"),
+        ("SMS_PROVIDER", "webhook"),
+    ];
+    let finished = Process::run(folder.path(), &environment, &[]).await;
+    let told = finished.expect_wrong_settings();
+    expect_no_piece(told);
+    let named: Vec<_> = told.lines().map(|line| line.split_once(" is not set: ").unwrap()).collect();
+    let of_challenge = |kind: &str| format!("{kind} in CHALLENGES needs it");
+    let expected = [
+        ("SMS_WEBHOOK_URL", "webhook in SMS_PROVIDER needs it".to_owned()),
+        ("TURNSTILE_SITE_KEY", of_challenge("turnstile")),
+        ("TURNSTILE_SECRET", of_challenge("turnstile")),
+        ("CAPTCHA_TENCENT_SECRET_KEY", of_challenge("tencent")),
+        ("CAPTCHA_TENCENT_APP_ID", of_challenge("tencent")),
+        ("CAPTCHA_TENCENT_APP_SECRET_KEY", of_challenge("tencent")),
+        ("CAPTCHA_ALIYUN_ACCESS_KEY_ID", of_challenge("aliyun")),
+        ("CAPTCHA_ALIYUN_SCENE_ID", of_challenge("aliyun")),
+    ];
+    let [needed @ .., (total, reason)] = named.as_slice() else { panic!("{told}") };
+    assert_eq!(needed, expected.each_ref().map(|(name, reason)| (*name, reason.as_str())), "{told}");
+    assert!(*total == "SMS_TOTAL_PER_HOUR" && reason.contains("cost money"), "{told}");
+
+    let finished = Process::run(folder.path(), &[("CAPTCHA_TENCENT_APP_ID", "an-app")], &[]).await;
+    assert!(finished.expect_wrong_settings().starts_with("CAPTCHA_TENCENT_APP_ID=an-app: "));
+}
+
+#[tokio::test]
+async fn prefixes_of_blocked_mobiles_are_those_of_mobiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = "expected the first 3 to 11 digits of mobile numbers";
+    for value in ["17", "270", "120", "1a0", "170;171", "138001380000", "+86170", "170,,171", "１７０"] {
+        let finished = Process::run(folder.path(), &[("MOBILE_BLOCK", value)], &[]).await;
+        assert_eq!(finished.expect_wrong_settings(), format!("MOBILE_BLOCK={value}: {expected}\n"));
+    }
+    let config = Cli::from_flags(["phonepass", "--mobile-block=170, 1410,13800138000"]).unwrap().config;
+    assert_eq!(config.mobile_block, ["170", "1410", "13800138000"]);
+    assert!(Cli::from_flags(["phonepass"]).unwrap().config.mobile_block.is_empty());
+}
+
+#[tokio::test]
+async fn networks_without_limits_are_networks_and_fraud_has_three_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, value, reason) in [
+        ("LIMIT_EXEMPT", "10.0.0.0/33", "address"),
+        ("LIMIT_EXEMPT", "10.0.0.0/8,office", "address"),
+        ("FRAUD", "allow", "expected challenge, record, deny"),
+        ("FRAUD", "Deny", "expected challenge, record, deny"),
+    ] {
+        let finished = Process::run(folder.path(), &[(name, value)], &[]).await;
+        let told = finished.expect_wrong_settings();
+        assert!(told.starts_with(&format!("{name}={value}: ")) && told.contains(reason), "{told}");
+    }
+    let config =
+        Cli::from_flags(["phonepass", "--limit-exempt=10.0.0.0/8, 2001:db8::/48", "--fraud=deny"]).unwrap().config;
+    assert_eq!(config.limit_exempt, ["10.0.0.0/8", "2001:db8::/48"].map(|network| network.parse().unwrap()));
+    assert_eq!(config.fraud, FraudPolicy::Deny);
+    let config = Cli::from_flags(["phonepass"]).unwrap().config;
+    assert!(config.limit_exempt.is_empty() && config.fraud == FraudPolicy::Challenge);
 }
 
 #[tokio::test]
@@ -256,7 +368,12 @@ fn settings_show_no_secret_when_they_are_printed_for_debugging() {
         "--secret-key=c2hhcmVkIHNlY3JldCBzaGFyZWQgc2VjcmV0IDMyYiE=",
         "--sms-webhook-url=https://u:hunter2@h/?token=Sesam",
         "--sms-webhook-secret=whsec_aHVudGVyMg==",
+        "--sms-total-per-hour=0",
         "--twilio-auth-token=hunter2",
+        "--captcha-aliyun-access-key-secret=hunter2",
+        "--captcha-tencent-secret-key=hunter2",
+        "--captcha-tencent-app-secret-key=hunter2",
+        "--turnstile-secret=hunter2",
         "--otel-exporter-otlp-endpoint=http://u:hunter2@h:4318",
     ];
     let shown = format!("{:?}", Cli::from_flags(flags).unwrap().config);

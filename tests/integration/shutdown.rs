@@ -98,7 +98,12 @@ on_every_backend! {
         let stores = Stores::create(backends).await;
         // The message for the reset is refused at first: what is left to do then is a second try.
         let (vendor, url) = SlowVendor::start(&[StatusCode::BAD_GATEWAY, StatusCode::OK]).await;
-        let environment = [("SMS_PROVIDER", "webhook"), ("SMS_WEBHOOK_URL", &url), ("SMS_RESEND_SECONDS", "0")];
+        let environment = [
+            ("SMS_PROVIDER", "webhook"),
+            ("SMS_TOTAL_PER_HOUR", "0"),
+            ("SMS_WEBHOOK_URL", &url),
+            ("SMS_RESEND_SECONDS", "0"),
+        ];
         let (process, _) = serve(&stores, &environment).await;
         vendor.answers.add_permits(1);
         process.get(&format!("/app/v1_0/sms/codes/{MOBILE}")).await.expect(200);

@@ -334,12 +334,12 @@ async fn a_yuntongxun_message_is_signed_in_china_time() {
 
 #[tokio::test]
 async fn a_yuntongxun_refusal_keeps_the_vendors_code_and_drops_its_words() {
-    let refusal = r#"{"statusCode":"160034","statusMsg":"13800138000: black-listed"}"#;
+    let refusal = r#"{"statusCode":"160032","statusMsg":"13800138000: no such template"}"#;
     for status in [200, 400] {
         let (_, url) = StandIn::start(0, &[(status, refusal)]).await;
         let result = yuntongxun(&url, Clock::system()).send(&message()).await;
-        assert_eq!(result.as_ref().unwrap_err().to_string(), "yuntongxun refused the message: 160034");
-        assert_refused(result, "160034");
+        assert_eq!(result.as_ref().unwrap_err().to_string(), "yuntongxun refused the message: 160032");
+        assert_refused(result, "160032");
     }
 }
 
@@ -410,11 +410,12 @@ const VENDORS: [&str; 3] = ["first", "second", "third"];
 enum Mood {
     Takes,
     Refuses,
+    RefusesNumber,
     Throttles,
     IsSilent,
 }
 
-use Mood::{IsSilent, Refuses, Takes, Throttles};
+use Mood::{IsSilent, Refuses, RefusesNumber, Takes, Throttles};
 
 /// One to three vendors, each in its mood.
 struct Vendors {
@@ -464,6 +465,7 @@ impl SmsProvider for MoodyVendor {
         match self.moods.lock().unwrap()[self.index] {
             Takes => Ok(()),
             Refuses => Err(SmsError::Refused { vendor, code: "no".to_owned() }),
+            RefusesNumber => Err(SmsError::NumberRefused { vendor, code: "unknown".to_owned() }),
             Throttles => Err(SmsError::Throttled { vendor, code: "later".to_owned() }),
             IsSilent => Err(SmsError::Unreachable { vendor, reason: "timed out".to_owned() }),
         }
@@ -497,6 +499,28 @@ async fn a_vendors_limit_for_a_number_is_not_evaded_through_the_next_vendor() {
     vendors.set(&[Refuses, Throttles]);
     let (asked, answer) = vendors.send().await;
     assert_eq!((asked, answer), (vec!["first", "second"], Err("second limits this number: later".to_owned())));
+}
+
+#[tokio::test]
+async fn a_number_that_a_vendor_refuses_costs_no_second_call_and_no_vendor_its_place() {
+    let vendors = Vendors::new(&[RefusesNumber, Takes]);
+    let refused = Err("first does not send to this number: unknown".to_owned());
+    for _ in 0..100 {
+        assert_eq!(vendors.send().await, (vec!["first"], refused.clone()));
+    }
+    vendors.set(&[Takes, Takes]);
+    assert_eq!(vendors.send().await, (vec!["first"], Ok(())));
+
+    // Nor is a vendor that fails taken for one that works.
+    for mood in [Refuses, Refuses, RefusesNumber, Refuses] {
+        vendors.set(&[mood, Takes]);
+        vendors.send().await.1.ok();
+    }
+    assert_eq!(vendors.send().await, (vec!["second"], Ok(())));
+    vendors.set(&[IsSilent, RefusesNumber]);
+    vendors.advance(30);
+    let refused = Err("second does not send to this number: unknown".to_owned());
+    assert_eq!(vendors.send().await, (vec!["first", "second"], refused));
 }
 
 #[tokio::test]
@@ -554,9 +578,10 @@ async fn while_every_vendor_is_skipped_every_vendor_is_tried() {
 }
 
 /// Settings for two vendors, by flag.
-pub fn two_vendors(yuntongxun: &str, webhook: &str) -> [String; 7] {
+pub fn two_vendors(yuntongxun: &str, webhook: &str) -> [String; 8] {
     [
         "--sms-provider=yuntongxun,webhook".to_owned(),
+        "--sms-total-per-hour=0".to_owned(),
         "--yuntongxun-account-sid=8a216da8".to_owned(),
         format!("--yuntongxun-auth-token={TOKEN}"),
         "--yuntongxun-app-id=an-app".to_owned(),

@@ -113,6 +113,7 @@ async fn one_sign_in_is_one_trace_through_http_stores_batches_and_vendor() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", collector_url.as_str()),
         ("OTEL_SERVICE_NAME", "sign-in"),
         ("SMS_PROVIDER", "webhook"),
+        ("SMS_TOTAL_PER_HOUR", "0"),
         ("SMS_WEBHOOK_URL", vendor_url.as_str()),
         ("LOG_FORMAT", "json"),
         ("SHUTDOWN_DELAY", "0"),
@@ -269,4 +270,40 @@ async fn without_a_collector_no_line_names_a_trace() {
     process.send(request.header("traceparent", format!("00-{TRACE}-{CALLER}-01"))).await.expect(401);
     let finished = stopped(process).await;
     assert!(finished.stderr.contains("request served") && !finished.stderr.contains("trace_id"), "{finished:?}");
+}
+
+/// The names of the requests that a collector has after these `traceparent`s, with a sampler of the operator's.
+async fn recorded(sampler: &[(&str, &str)], callers: &[String]) -> usize {
+    let (collector, url) = Collector::listen().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), ("SHUTDOWN_DELAY", "0")];
+    environment.extend(sampler);
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    for caller in callers {
+        process.send(process.request(Method::GET, "/app/v1_0/user").header("traceparent", caller)).await.expect(401);
+    }
+    stopped(process).await;
+    let spans = collector.spans();
+    let requests = spans.iter().filter(|span| span.name == "GET get_current_user");
+    let of_callers = requests.filter(|span| callers.iter().any(|caller| caller.contains(&hex(&span.trace_id))));
+    of_callers.count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_takes_a_request_out_of_the_traces() {
+    let by = |flags: &str| {
+        (0..40).map(|number| format!("00-{}{number:02x}-{CALLER}-{flags}", "f".repeat(30))).collect::<Vec<_>>()
+    };
+    let (unsampled, sampled) = (by("00"), by("01"));
+    assert_eq!(recorded(&[], &unsampled).await, 40);
+    assert_eq!(recorded(&[], &sampled).await, 40);
+    let share = |of: &'static str| [("OTEL_TRACES_SAMPLER", of), ("OTEL_TRACES_SAMPLER_ARG", "0.5")];
+    // By chance, whatever id the caller chose: a chance of 1 in 10^11 for none or all.
+    for sampler in ["parentbased_traceidratio", "traceidratio"] {
+        let count = recorded(&share(sampler), &unsampled).await;
+        assert!((1..40).contains(&count), "{sampler}: {count} of 40");
+    }
+    // A caller who is recorded sees the whole of its trace.
+    assert_eq!(recorded(&share("parentbased_traceidratio"), &sampled).await, 40);
+    assert_eq!(recorded(&[("OTEL_TRACES_SAMPLER", "always_off")], &unsampled).await, 0);
 }

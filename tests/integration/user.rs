@@ -109,14 +109,30 @@ async fn a_picture_has_an_https_url_of_at_most_512_characters() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     let token = app.sign_in(MOBILE).await.access;
     let of_length = |length: usize| format!("{:a<length$}", "https://cdn.example.com/");
-    for url in [&of_length(512), "https://a.b", "https://例子.example/头像.png", "https://cdn.example.com:8443/?a=b&c"]
-    {
+    let in_chinese = |characters: usize| format!("https://cdn.example.com/{}", "图".repeat(characters));
+    // Kept as every browser reads it.
+    for (url, kept) in [
+        (&*of_length(512), &*of_length(512)),
+        ("https://a.b", "https://a.b/"),
+        ("https://例子.example/头像.png", "https://xn--fsqu00a.example/%E5%A4%B4%E5%83%8F.png"),
+        ("https://CDN.Example.com:8443/?a=b&c", "https://cdn.example.com:8443/?a=b&c"),
+        ("https://cdn.example.com:443/a/../b.png", "https://cdn.example.com/b.png"),
+        ("https://cdn.example.com\\a.png", "https://cdn.example.com/a.png"),
+        ("https://0x7f.1/\"><script>", "https://127.0.0.1/%22%3E%3Cscript%3E"),
+        (&in_chinese(54), &format!("https://cdn.example.com/{}", "%E5%9B%BE".repeat(54))),
+    ] {
         let body = update(&app, &token, json!({ "avatar_url": url })).await.expect(200);
-        assert_eq!(body["data"]["avatar_url"], url);
+        assert_eq!(body["data"]["avatar_url"], kept);
     }
     update(&app, &token, json!({ "avatar_url": PICTURE })).await.expect(200);
     for url in [
         &of_length(513),
+        // 24 and 55 × 9 characters once it is parsed.
+        &in_chinese(55),
+        "https://user@cdn.example.com/a.png",
+        "https://user:secret@cdn.example.com/a.png",
+        "https://:secret@cdn.example.com/a.png",
+        "https://trusted.example.com%2F@evil.example/a.png",
         " ",
         "http://cdn.example.com/a.png",
         "ftp://cdn.example.com/a.png",

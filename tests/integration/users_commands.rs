@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use phonepass::{
+    auth::{guess_subjects::GuessSubjects, master_key::MasterKey},
+    model::mobile::Mobile,
+    store::users::{self, Guess, Guesser, Statements},
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -117,7 +122,7 @@ on_every_backend! {
     async fn nothing_changes_without_a_yes(backends: Backends) {
         let app = TestApp::start(backends).await;
         let tokens = app.sign_in(MOBILE).await;
-        for command in ["disable", "enable", "sign-out", "delete"] {
+        for command in ["disable", "enable", "unlock", "sign-out", "delete"] {
             for answer in [b"".as_slice(), b"\n", b"n\n", b"no\n", b"yeah\n", b"\xff\n", b"\ny\n"] {
                 let finished = run(&app.stores, &["users", command, MOBILE], answer).await;
                 assert_eq!((finished.code, finished.stdout.as_str()), (1, ""), "{finished:?}");
@@ -185,6 +190,35 @@ on_every_backend! {
         assert!(!everything.contains("sha1"), "no hash is ever printed");
         assert_eq!(run(&stores, &["users", "list", "--created-after", "soon"], "").await.code, 2);
         assert_eq!(run(&stores, &["users", "list", "--format", "xml"], "").await.code, 2);
+    }
+}
+
+on_every_backend! {
+    async fn wrong_guesses_are_forgotten_by_unlocking_and_enabling(backends: Backends) {
+        let app = TestApp::start(backends).await;
+        app.sign_in(MOBILE).await;
+        let secret = std::fs::read_to_string(app.stores.folder.path().join("secret.key")).unwrap();
+        let subjects = GuessSubjects::new(&MasterKey::from_base64(&secret).unwrap());
+        let url = app.stores.database_url().parse().unwrap();
+        let users = users::connect(&url, Statements::Named, 2).await.unwrap();
+        for command in ["unlock", "enable"] {
+            for subject in subjects.all(&Mobile::parse(MOBILE).unwrap()) {
+                for expected in [Guess::Taken, Guess::Exhausted] {
+                    let guess = users.take_guess(&subject, Guesser::Stranger, 1, app.clock.now()).await.unwrap();
+                    assert_eq!(guess, expected);
+                }
+            }
+            assert_eq!(app.stores.count("wrong_guesses").await, 2);
+            run(&app.stores, &["users", command, "--yes", MOBILE], "").await.expect_success();
+            assert_eq!(app.stores.count("wrong_guesses").await, 0, "{command}");
+        }
+        // Another secret names other counts.
+        let other = format!("--secret-key={}", MasterKey::generate());
+        let refused = run(&app.stores, &["users", "unlock", "--yes", MOBILE, &other], "").await;
+        assert!(refused.code != 0 && refused.stderr.contains("SECRET_KEY"), "{refused:?}");
+        let enabled = run(&app.stores, &["users", "enable", "--yes", MOBILE, &other], "").await;
+        enabled.expect_success();
+        assert!(enabled.stderr.contains("stay counted"), "{enabled:?}");
     }
 }
 

@@ -26,6 +26,14 @@ need_maven() {
   has mvn || need Maven maven maven
 }
 
+# A service that asks for a proof of work before each message, at $CHALLENGING_URL. It ends with the part.
+start_challenging_service() {
+  tmp=$WORK
+  http_port=$(free_port)
+  export CHALLENGING_URL=http://127.0.0.1:$http_port
+  start_service "$PROGRAM" "DATA_DIR=$WORK/data" IMAGE_CODE=always CHALLENGES=pow SMS_RESEND_SECONDS=0
+}
+
 # verifies COMMAND...: does this program believe the one good token, and none of the bad ones?
 verifies() {
   local user_id name

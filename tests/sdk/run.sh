@@ -37,6 +37,7 @@ if [ -z "$program" ]; then
   program=${CARGO_TARGET_DIR:-$root/target}/debug/phonepass
 fi
 
+export PROGRAM=$program
 http_port=$(free_port)
 export PHONEPASS_URL=http://127.0.0.1:$http_port OPENAPI=$root/openapi/phonepass.json
 settings=("DATA_DIR=$tmp/data" IMAGE_CODE=never SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0)

@@ -87,11 +87,15 @@ fn compose(name: &str, described: &Value, listed: &Value) -> Value {
         }
         if let Some(part) = named(schema) {
             example[property] = compose(part, described, listed);
-        } else if let Some(part) = named(&schema["items"]) {
+        } else if let (Some(part), true) = (named(&schema["items"]), is_required(property, &described[name])) {
             example[property] = json!([compose(part, described, listed)]);
         }
     }
     example
+}
+
+fn is_required(property: &str, schema: &Value) -> bool {
+    schema["required"].as_array().into_iter().flatten().any(|required| required == property)
 }
 
 /// The name of the schema that is referred to.
@@ -112,6 +116,7 @@ pub fn of_refusal(code: ErrorCode, family: Family, language: Language) -> Value 
         ErrorCode::RequestInvalid => {
             body["fields"] = json!([{ "field": "mobile", "message": language.choose("必填", "is required") }]);
         }
+        ErrorCode::ImageCodeRequired => body["challenges"] = json!([{ "kind": "picture" }]),
         ErrorCode::SmsCodeInvalid => body["attempts_left"] = json!(4),
         ErrorCode::SmsTooFrequent => body["retry_after"] = json!(42),
         ErrorCode::SmsQuotaExceeded | ErrorCode::TooManyRequests => body["retry_after"] = json!(1800),

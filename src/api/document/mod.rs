@@ -184,9 +184,9 @@ fn tell_refusals(path: &str, status: &str, response: &mut Value, language: Langu
         (false, _) => "",
         (true, false) => language.choose("`errno` 为 0 表示成功，否则：\n\n", "`errno` is 0 on success, else:\n\n"),
         (true, true) => language.choose(
-            "成功时是 160×60 像素的 JPEG 图片；用同一个 id 再次获取会替换它。否则是 `application/json`，`errno` 为：\n\n",
-            "On success the picture, a JPEG of 160 by 60 pixels; asking again under the same id replaces it. Else \
-             `application/json`, with an `errno`:\n\n",
+            "成功时是 200×80 像素的 JPEG 图片（超过 4 个字符时每多一个加宽 46 像素）；用同一个 id 再次获取会替换它。否则是 `application/json`，`errno` 为：\n\n",
+            "On success the picture, a JPEG of 200 by 80 pixels, 46 wider for each character beyond 4; asking again \
+             under the same id replaces it. Else `application/json`, with an `errno`:\n\n",
         ),
     };
     response["description"] = json!(success.to_owned() + &lines.join("\n"));

@@ -34,7 +34,7 @@ impl Blocker {
 }
 
 fn one_thread() -> Arc<Cores> {
-    Arc::new(Cores::new("test", 1))
+    Arc::new(Cores::new("test", 1, QUEUE))
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn work_whose_caller_has_gone_away_is_not_done() {
 async fn more_than_memory_should_hold_is_refused_at_once() {
     let cores = one_thread();
     let (blocker, _blocked) = Blocker::on(&cores).await;
-    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(|| ()).map(drop)).collect();
+    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(cores.place(None)?, || ()).map(drop)).collect();
     assert!(waiting.iter().all(Result::is_ok));
     let before = Instant::now();
     assert!(matches!(cores.run(|| ()).await, Err(Error::Overloaded)));
@@ -99,4 +99,38 @@ async fn a_panic_ends_the_work_and_not_the_thread() {
     let outcome = cores.run(|| panic!("as wanted")).await;
     assert!(matches!(outcome, Err::<(), _>(Error::Internal(_))));
     assert_eq!(cores.run(|| 1).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_network_takes_no_more_than_its_share_and_has_it_back_once_its_work_begins() {
+    let cores = one_thread();
+    let (blocker, _blocked) = Blocker::on(&cores).await;
+    let crowd = || cores.place(Some("192.0.2.1".to_owned()));
+    let share = QUEUE / SHARES;
+    let mut places: Vec<_> = (0..share - 1).map(|_| crowd().unwrap()).collect();
+    let queued = cores.queue(crowd().unwrap(), || ()).unwrap();
+    assert!(matches!(crowd(), Err(Error::Overloaded)));
+    assert!(cores.place(Some("192.0.2.2".to_owned())).is_ok());
+    assert!(cores.place(None).is_ok());
+    drop(places.pop());
+    places.push(crowd().unwrap());
+    assert!(crowd().is_err());
+
+    tokio::time::resume();
+    drop(blocker);
+    queued.1.await.unwrap();
+    assert!(crowd().is_ok());
+}
+
+#[tokio::test]
+async fn all_networks_together_take_no_more_than_the_queue() {
+    let cores = one_thread();
+    let place = |network: usize| cores.place(Some(network.to_string()));
+    let places: Vec<_> = (0..QUEUE).map(|place_of| place(place_of % 8)).collect();
+    assert!(places.iter().all(Result::is_ok));
+    assert!(matches!(place(8), Err(Error::Overloaded)));
+    assert!(matches!(cores.place(None), Err(Error::Overloaded)));
+    drop(places);
+    assert!(place(8).is_ok());
+    assert_eq!((cores.places.taken().all, cores.places.taken().by_network.len()), (0, 0));
 }

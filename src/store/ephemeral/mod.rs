@@ -1,5 +1,6 @@
-//! Where are codes and counts kept until they expire? The seam to Redis and to the process's own memory.
+//! The store of codes and counts until they expire: the seam to Redis and to the process's own memory.
 
+mod flow;
 mod in_process;
 mod redis;
 
@@ -16,6 +17,9 @@ use crate::{
     model::{limit::LimitName, mobile::Mobile, origin::Presence, purpose::Purpose},
 };
 
+/// How many askers a code has at most.
+pub const ASKERS: usize = 8;
+
 /// Which one-time code: there is at most one for a mobile and a purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CodeSlot {
@@ -25,19 +29,38 @@ pub struct CodeSlot {
     pub purpose: Purpose,
 }
 
-/// A code that waits to be redeemed.
+/// A code to be sent.
 #[derive(Clone, Debug)]
 pub struct PendingCode {
-    /// The keyed hash of the code, in hex. The code itself is kept nowhere.
+    /// The keyed hash of the code, in hex. The code itself is kept nowhere. A decoy has one that no digits match.
     pub digest: String,
-    /// How many wrong tries are left.
-    pub tries_left: u32,
-    /// How long it is still valid.
+    /// How many wrong tries each of its askers has, each known device, and all others together.
+    pub tries_per_asker: u32,
+    /// How long it is valid.
     pub ttl: Duration,
 }
 
-/// A count of what happened to somebody within a window of time that moves along: never more than the limit in any
-/// stretch of that length.
+/// Where a request for a code, or an attempt at one, comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The network.
+    pub network: String,
+    /// The keyed hash of the device, if the request describes one. Who asks with a device is known by it alone.
+    pub device: Option<String>,
+}
+
+/// Whether an event is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// When nothing refuses it.
+    IfAdmitted,
+    /// Unless this very counter refuses it, whatever the others say. It is never taken back.
+    Always,
+    /// Never: the counter is only looked at.
+    Never,
+}
+
+/// A count of events within a sliding window: never more than the limit in any stretch of that length.
 #[derive(Clone, Debug)]
 pub struct Counter {
     /// What is counted.
@@ -54,6 +77,21 @@ pub struct Counter {
     pub limit: Option<u32>,
     /// So many within the window, and the next one is suspicious.
     pub suspicion: Option<u32>,
+    /// Whether the event is counted here.
+    pub counting: Counting,
+}
+
+/// Sums of the messages sent to, and the codes redeemed by, a group of clients or of numbers. They never refuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// What kind of group it is.
+    pub name: LimitName,
+    /// The group: `203.0.113.0/24`, `2001:db8::/48`, `1380013`.
+    pub group: String,
+    /// So many messages within an hour, and no fewer than the codes redeemed within a day, and the next is suspicious.
+    pub sent_per_hour: Option<u32>,
+    /// Whether too many codes that were not redeemed make the next message suspicious.
+    pub unredeemed: bool,
 }
 
 /// Something that happens now, and what it counts on.
@@ -63,8 +101,12 @@ pub struct Tally {
     pub id: String,
     /// Now.
     pub at: DateTime<Utc>,
-    /// All of them count it, or none does.
+    /// Whose share of the in-process places new keys use: a network, or what stands for a known user.
+    pub network: String,
+    /// What counts it.
     pub counters: Vec<Counter>,
+    /// The groups that it is a message of.
+    pub flows: Vec<Flow>,
 }
 
 /// What the counters say to an event.
@@ -72,8 +114,11 @@ pub struct Tally {
 pub enum Admission {
     /// None objects.
     Admitted,
-    /// At least one finds it suspicious, none refuses it.
-    Suspicious,
+    /// At least one finds it suspicious, none refuses it. Of several, the first of the tally.
+    Suspicious {
+        /// Which one.
+        name: LimitName,
+    },
     /// Over a limit. Of several, the one that lasts longest.
     Refused {
         /// Which one's.
@@ -94,19 +139,39 @@ pub struct Replay {
     pub ttl: Duration,
 }
 
-/// Somebody presents a code.
+/// As what a code is presented: whose tries a wrong one uses up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum As {
+    /// As one of those who asked for it: by the device of the attempt, else by its network.
+    Asker,
+    /// As one of all the others.
+    Other,
+    /// As a device of the account, by a name that no other has.
+    KnownDevice(String),
+}
+
+/// A code is presented.
 #[derive(Debug)]
 pub struct Attempt<'a> {
     /// Where the code should be.
     pub slot: &'a CodeSlot,
     /// The keyed hash of what was presented.
     pub digest: &'a str,
-    /// The keyed hash of a code that is always right, in place of one that was issued.
+    /// The keyed hash of a code that is always right, in place of one that was issued. All guess at it as
+    /// [`As::Other`], and it is never used up.
     pub fixed: Option<&'a str>,
-    /// The wrong guess that this may turn out to be; a right one clears the first counter, and what it counted from the
-    /// others.
+    /// Where the attempt comes from.
+    pub asker: &'a Asker,
+    /// As what the code is presented.
+    pub presenter: As,
+    /// The wrong guess that this may turn out to be. It refuses all but askers, and counts none of theirs. A right one
+    /// clears the first counter, and what it counted from the others.
     pub guess: &'a Tally,
-    /// A right answer clears it.
+    /// A guess where no code is, or no try is left. It refuses that answer.
+    pub nothing: &'a Tally,
+    /// The sign-in that a right code leads to. It refuses the comparison. Its counters are of the slot's mobile.
+    pub sign_in: Option<&'a Tally>,
+    /// A right code clears it.
     pub unredeemed: &'a Counter,
     /// What a repetition of this attempt gets, once it was right.
     pub replay: Option<&'a Replay>,
@@ -114,21 +179,43 @@ pub struct Attempt<'a> {
     pub presence: &'a Presence,
 }
 
+/// What a right code used up and counted: all that is needed to undo it.
+#[derive(Clone, Debug)]
+pub struct UsedCode {
+    slot: CodeSlot,
+    /// Nothing of a fixed code.
+    code: Option<Kept>,
+    ttl: Duration,
+    at: DateTime<Utc>,
+    replay: Option<Replay>,
+    sign_in: Option<Tally>,
+}
+
+/// A code as a back end keeps it.
+#[derive(Clone, Debug)]
+enum Kept {
+    InProcess(in_process::StoredCode),
+    /// Fields and values by turns.
+    Redis(Vec<String>),
+}
+
 /// What came of presenting a code.
 #[derive(Debug)]
 pub enum Redemption {
-    /// Right, and used up now. What is needed to put it back if the work it was for fails; nothing for a fixed code.
-    Accepted(Option<PendingCode>),
+    /// Right, and used up now, unless it is a fixed one.
+    Accepted(UsedCode),
     /// Right before, by the same caller: the value that was kept then.
     Repeated(String),
-    /// Wrong. The last wrong try burns the code.
+    /// Wrong. The last wrong try of the last asker burns the code.
     Wrong {
-        /// How many tries are left; a fixed code never burns.
+        /// How many tries are left to the asker, the device or all others; a fixed code has no end of them.
         tries_left: Option<u32>,
     },
-    /// Never issued, expired, used or burnt.
+    /// Never issued, expired, used or burnt; or the presenter has no try left.
     Missing,
-    /// Not looked at: there were too many wrong guesses.
+    /// Not presented by one of its askers: neither compared nor counted.
+    NotAsker,
+    /// Not looked at: there were too many wrong guesses, or sign-ins.
     Refused {
         /// Which counter's limit.
         name: LimitName,
@@ -140,11 +227,15 @@ pub enum Redemption {
 /// What lives for minutes or hours and is shared by all instances. Everything expires.
 #[async_trait]
 pub trait EphemeralStore: Send + Sync {
-    /// Keeps the text of a picture code, in place of any other with this id.
-    async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError>;
+    /// Keeps the text of a picture code for a network, in place of any other with this id.
+    async fn put_image_code(&self, id: &str, text: &str, network: &str, ttl: Duration) -> Result<(), StoreError>;
 
     /// Reads and deletes the text of a picture code.
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError>;
+
+    /// Tells whether this key is taken for the first time within `ttl`. In-process it is not where the network has no
+    /// place left.
+    async fn take_once(&self, key: &str, network: &str, ttl: Duration) -> Result<bool, StoreError>;
 
     /// What the counters would say to an event, without counting it.
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError>;
@@ -152,43 +243,62 @@ pub trait EphemeralStore: Send + Sync {
     /// Counts an event unless a counter refuses it: one atomic step. Suspicion is no obstacle.
     async fn count(&self, tally: &Tally) -> Result<Admission, StoreError>;
 
-    /// Takes an event back that did not happen after all.
+    /// Takes an event back that did not happen after all; what is counted always stays.
     async fn uncount(&self, tally: &Tally) -> Result<(), StoreError>;
 
     /// Clears the event's first counter, and what it counted from the others.
     async fn clear(&self, tally: &Tally) -> Result<(), StoreError>;
 
+    /// The members that a counter has within its window.
+    async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError>;
+
+    /// Takes members out of a counter.
+    async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError>;
+
     /// Counts a message and puts its code into the slot, unless a counter refuses it or, when it is not `trusted`,
-    /// finds it suspicious: one atomic step.
+    /// finds it suspicious: one atomic step. The asker becomes one of the code's, beside those that asked for the code
+    /// in its place within its life. If only the gap refuses, the asker becomes one of the code that is there.
     ///
-    /// Without a code only the counters move: for a number that nothing is sent to, and that must not show.
+    /// A code has at most [`ASKERS`] askers. Who asks beyond that takes the place of the one that asked longest ago,
+    /// and what tries that one has left; never the place of the one whose message was sent.
     async fn issue_code(
         &self,
         slot: &CodeSlot,
-        code: Option<&PendingCode>,
+        code: &PendingCode,
         message: &Tally,
+        asker: &Asker,
         trusted: bool,
     ) -> Result<Admission, StoreError>;
 
     /// Takes an issued code back; what its message counted stays.
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError>;
 
-    /// Compares a code and uses it up, or counts the wrong try and the wrong guess: one atomic step.
+    /// Compares a code and uses it up, or counts the wrong try and the wrong guess: one atomic step. A right one counts
+    /// the sign-in, and as redeemed in the flows of its message.
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError>;
 
-    /// Puts a redeemed code back, unless a newer one took its place, and forgets the replay of its redemption.
-    async fn restore_code(
-        &self,
-        slot: &CodeSlot,
-        code: Option<&PendingCode>,
-        replay: Option<&Replay>,
-    ) -> Result<(), StoreError>;
+    /// Puts a redeemed code back, unless a newer one took its place, takes back what its redemption counted, and
+    /// forgets the replay.
+    async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError>;
 
     /// How `/readyz` and the logs call the store.
     fn name(&self) -> &'static str;
 
     /// Can the store do its work?
     async fn ping(&self) -> Result<(), StoreError>;
+}
+
+impl Asker {
+    /// What an ask is known by.
+    fn key(&self) -> String {
+        self.keys().next().unwrap_or_default()
+    }
+
+    /// What an attempt may be known by, the nearest first.
+    fn keys(&self) -> impl Iterator<Item = String> + '_ {
+        let device = self.device.as_ref().map(|device| format!("device:{device}"));
+        device.into_iter().chain([format!("network:{}", self.network)])
+    }
 }
 
 /// Opens the store that a URL names, or keeps everything in this process if there is none.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
-use super::{NewUser, Rotation, STATEMENT_TIMEOUT, rows::unreadable};
+use super::{NewUser, Opened, Refresher, Rotation, STATEMENT_TIMEOUT, rows::unreadable};
 use crate::{
     model::{
         mobile::Mobile,
@@ -30,6 +30,23 @@ const CLASSES_OF_A_ROW: [&str; 5] = ["22", "23", "40", "55", "P0"];
 pub struct SignIn {
     pub user: NewUser,
     pub session: NewSession,
+    pub cleared: String,
+}
+
+/// A user who signed in, and what their sessions begin after.
+#[derive(Clone)]
+pub struct SignedIn {
+    pub user: User,
+    pub valid_from: Option<DateTime<Utc>>,
+    pub sessions_opened: u32,
+}
+
+impl SignedIn {
+    /// A session of this user, as the store has it.
+    pub fn opened(self, session: &NewSession) -> (User, Opened) {
+        let session = session.clone().begun_after(self.valid_from);
+        (self.user, Opened { session, living_at_most: self.sessions_opened })
+    }
 }
 
 impl Call for SignIn {
@@ -46,10 +63,11 @@ impl Call for Uuid {
 }
 
 /// Somebody presents a refresh token, see `Sessions::rotate`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Refresh {
     pub session_id: Uuid,
     pub presented: u32,
+    pub refresher: Refresher,
     pub now: DateTime<Utc>,
     pub lifetime: Lifetime,
 }
@@ -83,7 +101,7 @@ pub fn rounds(calls: &[Refresh]) -> Vec<Vec<Refresh>> {
         if presented.len() == rounds.len() {
             rounds.push(Vec::with_capacity(calls.len()));
         }
-        rounds[presented.len()].push(*call);
+        rounds[presented.len()].push(call.clone());
         presented.push(call.presented);
     }
     for round in &mut rounds {
@@ -97,16 +115,23 @@ pub fn answers(calls: &[Refresh], rotations: &Rotations) -> Vec<Rotation> {
     calls.iter().map(|call| rotations.get(&call.token()).cloned().unwrap_or(Rotation::Expired)).collect()
 }
 
-/// The users of sign-ins, in their order.
-pub fn users_of(calls: &[SignIn], users: Vec<User>) -> sqlx::Result<Vec<User>> {
-    let mut by_subject: HashMap<_, _> = users.into_iter().map(|user| (subject_of(&user.mobile), user)).collect();
+/// The users of sign-ins and their sessions, in their order.
+pub fn opened_by(calls: &[SignIn], signed_in: Vec<SignedIn>) -> sqlx::Result<Vec<(User, Opened)>> {
+    let mut by_subject = HashMap::<_, SignedIn>::with_capacity(calls.len());
+    for signed_in in signed_in {
+        let subject = subject_of(&signed_in.user.mobile);
+        // SQLite returns a user once for each call: the highest count is that after all of them.
+        if by_subject.get(&subject).is_none_or(|other| other.sessions_opened < signed_in.sessions_opened) {
+            by_subject.insert(subject, signed_in);
+        }
+    }
     let nobody_twice = by_subject.len() == calls.len();
-    let mut user_of = |call: &SignIn| {
+    let mut opened = |call: &SignIn| {
         let subject = subject_of(&call.user.mobile);
         let user = if nobody_twice { by_subject.remove(&subject) } else { by_subject.get(&subject).cloned() };
-        user.ok_or(sqlx::Error::RowNotFound)
+        Ok(user.ok_or(sqlx::Error::RowNotFound)?.opened(&call.session))
     };
-    calls.iter().map(&mut user_of).collect()
+    calls.iter().map(&mut opened).collect()
 }
 
 /// The users with these ids, in their order.

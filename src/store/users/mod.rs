@@ -22,8 +22,10 @@ pub use rows::Unreadable;
 
 use super::StoreError;
 use crate::model::{
+    device::DeviceKey,
     mobile::Mobile,
-    session::{Lifetime, NewSession, Session},
+    origin::{Origin, network_of},
+    session::{Lifetime, NewSession, Session, SessionEnd},
     user::{ImportedUser, User, UserStatus},
 };
 
@@ -33,8 +35,11 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for a connection: shorter than anybody's patience with a database that is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many sessions a user is shown: more than anybody has devices.
-const SESSIONS_SHOWN: u32 = 500;
+/// How many rows one look at a user's oldest sessions ends: more than one only where they come from before there was a limit.
+const OLDEST_AT_ONCE: u32 = 1000;
+
+/// How many sessions of a deleted user forget where they came from while the user waits: more than almost any has.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
 
 /// Do the statements that PostgreSQL runs have names?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,7 +65,7 @@ pub struct NewUser {
 #[derive(Clone)]
 pub enum Rotation {
     /// The session goes on; its `refresh_counter` is that of the token to hand out.
-    Rotated(Session),
+    Rotated(Session, FormerRefresh),
     /// A token older than the previous one: the session of this user is over now.
     Reused(Uuid),
     /// The session was ended before, by itself or with all others.
@@ -71,22 +76,112 @@ pub enum Rotation {
     Disabled,
 }
 
+/// What a session looked like before it was refreshed.
+#[derive(Clone, Debug)]
+pub struct FormerRefresh {
+    /// Had the token been used before, so that it was the previous one?
+    pub used_before: bool,
+    /// The address of the refresh before.
+    pub ip: Option<String>,
+    /// The `User-Agent` of the refresh before.
+    pub user_agent: Option<String>,
+}
+
+/// Who refreshes a session.
+#[derive(Clone, Debug)]
+pub struct Refresher {
+    /// Where the refresh comes from; what it tells of the device replaces what the session knew.
+    pub origin: Arc<Origin>,
+    /// Of the device, where its id is known.
+    pub device_key: Option<DeviceKey>,
+}
+
+/// A session that a sign-in has opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The session as the store has it: it may begin later than was asked, see [`Ending::valid_from`].
+    pub session: NewSession,
+    /// No more sessions of the user live than this, as far as sign-ins were counted.
+    pub living_at_most: u32,
+}
+
 /// What came of moving an account to another number.
 pub enum MobileChange {
-    /// The user as they are now, and the sessions that ended.
-    Changed(Box<User>, Vec<Uuid>),
+    /// The user as they are now, and how their sessions ended.
+    Changed(Box<User>, Ending),
     /// Somebody else has the number.
     Taken,
     /// The user does not have the number any more that they are moving from.
     Gone,
 }
 
+/// The sessions of one user that ended together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Whose.
+    pub user_id: Uuid,
+    /// All that began before this, a whole millisecond, have ended. It is later than the beginning of each session that the
+    /// user had then, and than the ending before; sessions that are opened afterwards begin at this time or later. Both
+    /// hold whatever the clocks of instances say.
+    pub valid_from: DateTime<Utc>,
+    /// Except this one.
+    pub kept: Option<Uuid>,
+}
+
 /// Which sessions have been ended.
 pub struct Endings {
+    /// When this was true, by the clock of the database.
+    pub at: DateTime<Utc>,
     /// All that began before this; 1970 if they never were all ended.
     pub valid_from: DateTime<Utc>,
     /// Those that were ended by themselves lately.
     pub ended: Vec<Uuid>,
+    /// Of users whose sessions ended together lately, the last such ending.
+    pub of_users: Vec<Ending>,
+}
+
+/// What shows that a request comes from the owner of an account: where they have signed in before.
+#[derive(Clone, Debug)]
+pub struct Acquaintances {
+    /// Whose account it is.
+    pub user_id: Uuid,
+    /// The newest first. Sessions of which the owner has reason to think that they were not theirs are left out: those that
+    /// were ended from another session, with others, by an operator, or because a refresh token was stolen.
+    pub sessions: Vec<Acquaintance>,
+}
+
+/// A session that counts.
+#[derive(Clone, Debug)]
+pub struct Acquaintance {
+    /// See [`DeviceKey::of_user`].
+    pub device_hash: Option<String>,
+    /// Where it was begun and last refreshed, see [`network_of`](crate::model::origin::network_of).
+    pub networks: Vec<String>,
+}
+
+impl Acquaintance {
+    fn new(device_hash: Option<String>, ips: [Option<String>; 2]) -> Self {
+        let networks = ips.into_iter().flatten().filter_map(|ip| Some(network_of(ip.parse().ok()?)));
+        Self { device_hash, networks: networks.collect() }
+    }
+}
+
+/// Whose guess is it, as far as the network tells?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guesser {
+    /// Of a stranger.
+    Stranger,
+    /// From a network that the owner of the account has used.
+    KnownNetwork,
+}
+
+/// May a guess be made?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    /// It may, and is counted as a wrong one.
+    Taken,
+    /// There have been as many wrong ones as there may be.
+    Exhausted,
 }
 
 /// The connections of one pool, at one moment.
@@ -104,7 +199,7 @@ pub struct PoolUse {
 
 /// Users and their sessions, kept for good: what was answered with success survives a crash.
 #[async_trait]
-pub trait UserStore: Accounts + Sessions + Administration {
+pub trait UserStore: Accounts + Sessions + Guesses + Administration {
     /// How `/readyz` and the logs call the store.
     fn name(&self) -> &'static str;
 
@@ -137,29 +232,46 @@ pub trait Accounts: Send + Sync {
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError>;
 
-    /// Keeps a new password hash, and ends the user's sessions except one; returns those. `None` for a user who may
-    /// not sign in.
+    /// Keeps a new password hash, ends the user's sessions except one, and clears some counts of wrong guesses. `None` for
+    /// a user who may not sign in.
     async fn set_password(
         &self,
         id: Uuid,
         password_hash: &str,
         keep: Option<Uuid>,
+        cleared: &[String],
         now: DateTime<Utc>,
-    ) -> Result<Option<Vec<Uuid>>, StoreError>;
+    ) -> Result<Option<Ending>, StoreError>;
 
-    /// Moves an account from one number to another, and ends its sessions except one. A name that nobody chose moves
-    /// along.
+    /// Moves an account from one number to another, ends its sessions except one, and clears some counts of wrong guesses.
+    /// A name that nobody chose moves along.
     async fn change_mobile(
         &self,
         id: Uuid,
-        from: &Mobile,
-        to: &Mobile,
+        (from, to): (&Mobile, &Mobile),
         keep: Uuid,
+        cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError>;
 
-    /// Forgets who a user was, frees the number and ends every session; returns those.
-    async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError>;
+    /// Forgets who a user was, frees the number, ends every session and clears some counts of wrong guesses. `None` if
+    /// there is no such user.
+    ///
+    /// The newest thousand sessions forget where they came from; the others do by [`Accounts::forget_sessions`].
+    async fn delete_user(&self, id: Uuid, cleared: &[String], now: DateTime<Utc>)
+    -> Result<Option<Ending>, StoreError>;
+
+    /// Has some sessions of a user forget where they came from; returns how many.
+    async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError>;
+
+    /// Where the owner of a mobile has signed in or refreshed since a time, in at most so many sessions; `None` if the
+    /// mobile has no account.
+    async fn acquaintances(
+        &self,
+        mobile: &Mobile,
+        since: DateTime<Utc>,
+        at_most: u32,
+    ) -> Result<Option<Acquaintances>, StoreError>;
 }
 
 /// Who is signed in.
@@ -168,28 +280,32 @@ pub trait Sessions: Send + Sync {
     /// Signs in whoever owns the mobile, registering them on the spot, and opens a session: all of it or nothing.
     ///
     /// Returns the user as they are then; a disabled one gets no session. Whoever is registered by it was created when
-    /// the session was. Signing in with the same session again changes nothing.
-    async fn sign_in(&self, user: &NewUser, session: &NewSession) -> Result<User, StoreError>;
+    /// the session was. Signing in with the same session again changes nothing. The same step clears a count of wrong
+    /// guesses.
+    async fn sign_in(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<(User, Opened), StoreError>;
 
-    /// Registers a user and opens a session; `None` if the mobile is taken, also by a request of the same instant.
-    async fn register(&self, user: &NewUser, session: &NewSession) -> Result<Option<User>, StoreError>;
+    /// Registers a user and opens a session, and clears a count of wrong guesses; `None` if the mobile is taken, also by a
+    /// request of the same instant.
+    async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError>;
 
-    /// Opens a session for a user who proved that they know a password, and keeps a new hash of it if one is given.
+    /// Opens a session for a user who proved that they know a password, keeps a new hash of it if one is given, and clears
+    /// a count of wrong guesses.
     ///
-    /// `false`, and no session, for a user who may not sign in or whose password has changed meanwhile.
+    /// `None`, and no session, for a user who may not sign in or whose password has changed meanwhile.
     async fn open_session(
         &self,
         user_id: Uuid,
         session: &NewSession,
         password_hash: &str,
         new_password_hash: Option<&str>,
-    ) -> Result<bool, StoreError>;
+        cleared: &str,
+    ) -> Result<Option<Opened>, StoreError>;
 
-    /// The session with this id, over or not. Whether it ended with all others is not in its row.
+    /// The session with this id, over or not.
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError>;
 
-    /// The sessions of a user that are not over, newest first.
-    async fn sessions(&self, user_id: Uuid, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError>;
+    /// The sessions of a user that are not over, newest first, at most so many.
+    async fn sessions(&self, user_id: Uuid, at_most: u32, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError>;
 
     /// Rotates a session's refresh token in one atomic step: the current counter moves on, the previous one stays
     /// where it is, an older one ends the session.
@@ -197,36 +313,74 @@ pub trait Sessions: Send + Sync {
         &self,
         session_id: Uuid,
         presented: u32,
+        refresher: &Refresher,
         now: DateTime<Utc>,
         lifetime: Lifetime,
     ) -> Result<Rotation, StoreError>;
 
     /// Ends a session of a user, also one that has expired: a token may name it for longer. Returns when it expires;
     /// `None` if it has been ended before or belongs to another user.
-    async fn end_session(
-        &self,
-        user_id: Uuid,
-        id: Uuid,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, StoreError>;
+    async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError>;
 
-    /// Ends the sessions of a user except one, those that have expired included; returns them.
+    /// Ends the sessions of a user except one, if that lives, those that have expired included; `None` if there is no such
+    /// user. The work does not grow with the number of sessions.
     async fn end_sessions(
         &self,
         user_id: Uuid,
         keep: Option<Uuid>,
         now: DateTime<Utc>,
+    ) -> Result<Option<Ending>, StoreError>;
+
+    /// Ends the oldest sessions of a user until at most so many live, never the given one, which is the newest; returns
+    /// those that ended.
+    async fn end_oldest_sessions(
+        &self,
+        user_id: Uuid,
+        newest: Uuid,
+        at_most: u32,
+        now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError>;
 
-    /// The sessions that were ended by themselves at or after a time, and all that ended together at any time.
-    async fn endings_since(&self, since: DateTime<Utc>) -> Result<Endings, StoreError>;
+    /// What has ended since a time of [`Endings::at`], but nothing that ended longer ago than `at_most`; all of that
+    /// without a time. Times are those of the database, whatever the clocks of instances say.
+    async fn endings_since(&self, since: Option<DateTime<Utc>>, at_most: Duration) -> Result<Endings, StoreError>;
+}
+
+/// Wrong guesses at the codes or the password of a number since the last right one. Subjects are the names that
+/// [`GuessSubjects`](crate::auth::guess_subjects::GuessSubjects) makes.
+#[async_trait]
+pub trait Guesses: Send + Sync {
+    /// Counts a guess before it is known to be wrong, unless there have been as many; of many at once, no more are taken.
+    async fn take_guess(
+        &self,
+        subject: &str,
+        guesser: Guesser,
+        at_most: u32,
+        now: DateTime<Utc>,
+    ) -> Result<Guess, StoreError>;
+
+    /// Takes back a guess that was not made after all.
+    async fn return_guess(&self, subject: &str, guesser: Guesser) -> Result<(), StoreError>;
+
+    /// Forgets the guesses at some subjects.
+    async fn clear_guesses(&self, subjects: &[String]) -> Result<(), StoreError>;
+
+    /// Forgets some of the subjects at which nobody has guessed since a time; returns how many.
+    async fn delete_guesses_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError>;
 }
 
 /// What operators do.
 #[async_trait]
 pub trait Administration: Send + Sync {
-    /// Lets a user sign in, or ends their sessions and keeps them from it; returns the sessions that ended.
-    async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError>;
+    /// Lets a user sign in and clears some counts of wrong guesses, or ends their sessions and keeps them from it; `None` if
+    /// no sessions ended.
+    async fn set_status(
+        &self,
+        id: Uuid,
+        status: UserStatus,
+        cleared: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Ending>, StoreError>;
 
     /// Some users from a place in the list on.
     async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError>;
@@ -245,8 +399,14 @@ pub trait Administration: Send + Sync {
         value: &str,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes some of the sessions that were over before a time; returns how many.
-    async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError>;
+    /// Deletes some of the sessions that were over before a time; returns how many. Those that count for
+    /// [`Accounts::acquaintances`], or ended with others, stay until they were over before `known`, an earlier time.
+    async fn delete_sessions_over_before(
+        &self,
+        time: DateTime<Utc>,
+        known: DateTime<Utc>,
+        at_most: u32,
+    ) -> Result<u64, StoreError>;
 
     /// Keeps a value under a name unless there is one already, and returns the one that is kept.
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError>;

@@ -34,11 +34,19 @@ macro_rules! user_columns {
 /// The columns of a `Session`.
 macro_rules! session_columns {
     () => {
-        "id, user_id, amr, refresh_counter, created_at, refreshed_at, expires_at, revoked_at, ip, user_agent"
+        "id, user_id, amr, refresh_counter, created_at, refreshed_at, expires_at, ip, user_agent, last_ip, last_user_agent, \
+         device_name, platform"
     };
 }
 
-pub(super) use {session_columns, user_columns};
+/// The columns of a `NewSession`.
+macro_rules! new_session_columns {
+    () => {
+        "id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent, device_hash, device_name, platform"
+    };
+}
+
+pub(super) use {new_session_columns, session_columns, user_columns};
 
 /// A row of one table.
 pub struct Stored<'r, R> {

@@ -7,6 +7,7 @@ pub mod forwarder;
 pub mod nginx;
 pub mod process;
 pub mod replicated_redis;
+pub mod senders;
 pub mod servers;
 
 use std::{net::SocketAddr, time::Duration};
@@ -17,7 +18,7 @@ use phonepass::{
     app::{self, App},
     clock::Clock,
     config::Cli,
-    server::{self, Connections},
+    server::{self, Connections, Door, Room},
     sms::SentMessage,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
@@ -162,7 +163,8 @@ impl TestApp {
         // Nothing is refused because this machine is slow.
         app.hashing.set_max_wait(PATIENCE);
         let endpoint = std::mem::replace(&mut app.endpoint, poem::EndpointExt::boxed(poem::Route::new()));
-        let server = tokio::spawn(server::serve(listener, endpoint, std::future::pending()));
+        let door = Door::of(&config, Room::unbounded());
+        let server = tokio::spawn(server::serve_at(door, listener, endpoint, std::future::pending()));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
         Self { url: format!("http://{address}"), clock, app, stores, client, server }
     }
@@ -271,7 +273,7 @@ impl TestApp {
 
     /// Puts a picture under an id without drawing it.
     pub async fn put_picture(&self, id: &str, text: &str) {
-        self.app.codes.put_image_code(id, text, Duration::from_secs(300)).await.unwrap();
+        self.app.codes.put_image_code(id, text, "127.0.0.1", Duration::from_secs(300)).await.unwrap();
     }
 
     /// Sends a request as a browser page does that knows no tokens, only cookies.

@@ -1,31 +1,36 @@
-//! How do codes live in Redis, Valkey, Sentinel or Cluster?
+//! The store on Redis, Valkey, Sentinel or Cluster.
 
+mod keys;
 mod link;
 mod redemptions;
 mod rehearsal;
 mod scripts;
+mod tallies;
 mod url;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use fred::{
-    interfaces::{KeysInterface, LuaInterface},
+    interfaces::{KeysInterface, LuaInterface, SortedSetsInterface},
     types::{
-        Builder, Expiration, FromValue, Key, Value,
+        Builder, Expiration, FromValue, Key, SetOptions, Value,
         config::{ReconnectPolicy, TcpConfig},
         scripts::Script,
+        sorted_sets::ZSort,
     },
 };
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use keys::Keys;
 use link::Link;
-use redemptions::{Presented, Redemptions};
+use redemptions::Redemptions;
+use tallies::Issue;
 pub use url::RedisUrl;
 
-use super::{Admission, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Replay, Tally};
+use super::{Admission, Asker, Attempt, CodeSlot, Counter, EphemeralStore, PendingCode, Redemption, Tally, UsedCode};
 use crate::{
     store::{StoreError, coalesce::Coalescer},
     telemetry::traces,
@@ -39,7 +44,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// The store on Redis.
 pub struct Redis {
     link: Link,
-    prefix: String,
+    keys: Keys,
     clustered: bool,
     /// Unlike that of any other instance.
     instance: String,
@@ -74,126 +79,9 @@ impl Redis {
             .build_pool(2)
             .map_err(|error| StoreError::new(STORE, error))?;
         let (link, watchers) = Link::connect(pool).await;
-        let redemptions = Coalescer::new(Redemptions(link.clone()));
-        let (prefix, instance) = (prefix.to_owned(), Uuid::now_v7().to_string());
-        Ok(Self { link, prefix, clustered, instance, redemptions, watchers })
-    }
-
-    fn image_code_key(&self, id: &str) -> Key {
-        self.key(&["image_code:", id])
-    }
-
-    fn code_key(&self, slot: &CodeSlot) -> Key {
-        let [open, close] = self.tag();
-        self.key(&["sms_code:", slot.purpose.as_str(), ":", open, slot.mobile.as_str(), close])
-    }
-
-    fn counter_key(&self, counter: &Counter) -> Key {
-        let [open, close] = self.tag();
-        let (colon, part) = counter.part.as_ref().map_or(("", ""), |part| (":", part));
-        self.key(&["limit:", counter.name.as_str(), ":", open, &counter.subject, close, colon, part])
-    }
-
-    fn replay_key(&self, slot: &CodeSlot, replay: Option<&Replay>) -> Key {
-        let [open, close] = self.tag();
-        let key = replay.map_or("", |replay| &replay.key);
-        self.key(&["idempotency:", open, slot.mobile.as_str(), close, ":", key])
-    }
-
-    fn key(&self, parts: &[&str]) -> Key {
-        let mut key = String::with_capacity(self.prefix.len() + parts.iter().map(|part| part.len()).sum::<usize>());
-        key.push_str(&self.prefix);
-        key.extend(parts.iter().copied());
-        key.into()
-    }
-
-    /// What stands around a mobile or a network: in a cluster, all of its keys share a slot.
-    fn tag(&self) -> [&'static str; 2] {
-        if self.clustered { ["{", "}"] } else { ["", ""] }
-    }
-
-    /// The counters that one script can reach together: all of them, but in a cluster only those of one subject. The
-    /// group of a slot comes last; it is there, to take the code along, even if nothing counts on it.
-    fn groups<'a>(&self, tally: &'a Tally, slot: Option<&CodeSlot>) -> Vec<Vec<&'a Counter>> {
-        let of = |subject: &str| if self.clustered { subject.to_owned() } else { String::new() };
-        let mut groups = BTreeMap::<String, Vec<_>>::new();
-        for counter in &tally.counters {
-            groups.entry(of(&counter.subject)).or_default().push(counter);
-        }
-        let last = slot.map(|slot| groups.remove(&of(slot.mobile.as_str())).unwrap_or_default());
-        groups.into_values().chain(last).collect()
-    }
-
-    /// Counts a tally, group by group; the group of the slot comes last and takes the code along. A group that
-    /// refuses has the ones before it take it back.
-    async fn admit(
-        &self,
-        tally: &Tally,
-        code: Option<(&CodeSlot, Option<&PendingCode>)>,
-        trusted: bool,
-    ) -> Result<Admission, StoreError> {
-        let groups = self.groups(tally, code.map(|(slot, _)| slot));
-        let mut counted = Vec::new();
-        let mut admission = Admission::Admitted;
-        for (place, group) in groups.iter().enumerate() {
-            let code = code.filter(|_| place + 1 == groups.len());
-            let mut keys = self.counter_keys(group);
-            let mut args = vec![millis_of(tally.at).into(), count_of(group), i64::from(trusted).into()];
-            args.extend(counter_args(tally, group));
-            if let Some((slot, Some(code))) = code {
-                keys.push(self.code_key(slot));
-                args.extend(code_args(code));
-            }
-            match admission_by(group, self.run(&scripts::COUNT, keys, args).await?)? {
-                Admission::Admitted => {}
-                Admission::Suspicious if trusted => admission = Admission::Suspicious,
-                obstacle => {
-                    for group in counted {
-                        self.uncount_group(tally, group).await?;
-                    }
-                    return Ok(obstacle);
-                }
-            }
-            counted.push(group);
-        }
-        Ok(admission)
-    }
-
-    async fn uncount_group(&self, tally: &Tally, group: &[&Counter]) -> Result<(), StoreError> {
-        let mut args = vec![millis_of(tally.at).into()];
-        args.extend(counter_args(tally, group));
-        self.run(&scripts::UNCOUNT, self.counter_keys(group), args).await
-    }
-
-    fn counter_keys(&self, counters: &[&Counter]) -> Vec<Key> {
-        counters.iter().map(|counter| self.counter_key(counter)).collect()
-    }
-
-    /// An attempt as the script takes it.
-    fn prepare(&self, attempt: &Attempt<'_>) -> Presented {
-        let guesses: Vec<_> = attempt.guess.counters.iter().collect();
-        let mut keys = vec![
-            self.code_key(attempt.slot),
-            self.counter_key(attempt.unredeemed),
-            self.replay_key(attempt.slot, attempt.replay),
-        ];
-        keys.extend(self.counter_keys(&guesses));
-        let mut args = vec![
-            count_of(&guesses),
-            millis_of(attempt.guess.at).into(),
-            attempt.digest.into(),
-            attempt.fixed.unwrap_or_default().into(),
-            attempt.replay.map_or("", |replay| &replay.value).into(),
-            attempt.replay.map_or(0, |replay| millis(replay.ttl)).into(),
-        ];
-        args.extend(counter_args(attempt.guess, &guesses));
-        Presented {
-            keys,
-            args,
-            digest: attempt.fixed.is_none().then(|| attempt.digest.to_owned()),
-            names: guesses.iter().map(|counter| counter.name).collect(),
-            presence: attempt.presence.clone(),
-        }
+        let redemptions = Coalescer::new(Redemptions { link: link.clone(), clustered });
+        let (keys, instance) = (Keys::new(prefix, clustered), Uuid::now_v7().to_string());
+        Ok(Self { link, keys, clustered, instance, redemptions, watchers })
     }
 
     async fn run<R: FromValue>(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
@@ -203,29 +91,26 @@ impl Redis {
 
 #[async_trait]
 impl EphemeralStore for Redis {
-    async fn put_image_code(&self, id: &str, text: &str, ttl: Duration) -> Result<(), StoreError> {
+    async fn put_image_code(&self, id: &str, text: &str, _network: &str, ttl: Duration) -> Result<(), StoreError> {
         let expiry = Expiration::PX(millis(ttl));
-        let set = self.link.pool.set(self.image_code_key(id), text, Some(expiry), None, false);
+        let set = self.link.pool.set(self.keys.image_code(id), text, Some(expiry), None, false);
         traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))
     }
 
     async fn take_image_code(&self, id: &str) -> Result<Option<String>, StoreError> {
-        let text = self.link.pool.getdel(self.image_code_key(id));
+        let text = self.link.pool.getdel(self.keys.image_code(id));
         traces::call(STORE, text).await.map_err(|error| self.link.unavailable(&error))
     }
 
+    async fn take_once(&self, key: &str, _network: &str, ttl: Duration) -> Result<bool, StoreError> {
+        let expiry = Expiration::PX(millis(ttl));
+        let set = self.link.pool.set(self.keys.once(key), 1, Some(expiry), Some(SetOptions::NX), false);
+        let set: Option<String> = traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))?;
+        Ok(set.is_some())
+    }
+
     async fn survey(&self, tally: &Tally) -> Result<Admission, StoreError> {
-        let mut admission = Admission::Admitted;
-        for group in self.groups(tally, None) {
-            let mut args = vec![millis_of(tally.at).into()];
-            args.extend(counter_args(tally, &group));
-            match admission_by(&group, self.run(&scripts::SURVEY, self.counter_keys(&group), args).await?)? {
-                Admission::Admitted => {}
-                Admission::Suspicious => admission = Admission::Suspicious,
-                refused @ Admission::Refused { .. } => return Ok(refused),
-            }
-        }
-        Ok(admission)
+        self.survey_tally(tally).await
     }
 
     async fn count(&self, tally: &Tally) -> Result<Admission, StoreError> {
@@ -233,52 +118,54 @@ impl EphemeralStore for Redis {
     }
 
     async fn uncount(&self, tally: &Tally) -> Result<(), StoreError> {
-        for group in self.groups(tally, None) {
-            self.uncount_group(tally, &group).await?;
-        }
-        Ok(())
+        self.uncount_groups(tally, &self.groups(tally, None)).await
     }
 
     async fn clear(&self, tally: &Tally) -> Result<(), StoreError> {
-        let counters: Vec<_> = tally.counters.iter().collect();
-        if counters.is_empty() {
+        self.clear_tally(tally).await
+    }
+
+    async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+        let since = format!("({}", millis_of(at) - millis(counter.window));
+        let key = self.keys.counter(counter);
+        let members = self.link.pool.zrange(key, since, "+inf", Some(ZSort::ByScore), false, None, false);
+        traces::call(STORE, members).await.map_err(|error| self.link.unavailable(&error))
+    }
+
+    async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError> {
+        if members.is_empty() {
             return Ok(());
         }
-        self.run(&scripts::CLEAR, self.counter_keys(&counters), Vec::new()).await
+        let forget = self.link.pool.zrem(self.keys.counter(counter), members.to_vec());
+        traces::call(STORE, forget).await.map_err(|error| self.link.unavailable(&error))
     }
 
     async fn issue_code(
         &self,
         slot: &CodeSlot,
-        code: Option<&PendingCode>,
+        code: &PendingCode,
         message: &Tally,
+        asker: &Asker,
         trusted: bool,
     ) -> Result<Admission, StoreError> {
-        self.admit(message, Some((slot, code)), trusted).await
+        let issue = Issue { mobile: slot.mobile.as_str(), key: self.keys.code(slot), code, asker };
+        self.admit(message, Some(issue), trusted).await
     }
 
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
-        self.run(&scripts::WITHDRAW, vec![self.code_key(slot)], vec![digest.into()]).await
+        self.run(&scripts::WITHDRAW, vec![self.keys.code(slot)], vec![digest.into()]).await
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
-        let attempt = self.prepare(attempt);
         if self.clustered {
-            // A script reaches the keys of one mobile only.
-            Redemptions(self.link.clone()).one(&attempt).await
+            self.redeem_in_a_cluster(attempt).await
         } else {
-            self.redemptions.call(attempt).await?
+            Ok(self.redemptions.call(self.present(attempt)).await??.redemption)
         }
     }
 
-    async fn restore_code(
-        &self,
-        slot: &CodeSlot,
-        code: Option<&PendingCode>,
-        replay: Option<&Replay>,
-    ) -> Result<(), StoreError> {
-        let keys = vec![self.code_key(slot), self.replay_key(slot, replay)];
-        self.run(&scripts::RESTORE, keys, code.into_iter().flat_map(code_args).collect()).await
+    async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError> {
+        self.restore(self.keys.code(&used.slot), self.keys.replay(&used.slot, used.replay.as_ref()), used).await
     }
 
     fn name(&self) -> &'static str {
@@ -289,7 +176,6 @@ impl EphemeralStore for Redis {
         self.rehearse().await
     }
 }
-
 /// Runs a script by its hash, and by its source where the server does not know it yet.
 async fn run<R: FromValue>(link: &Link, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {
     let client = link.pool.next();
@@ -304,38 +190,12 @@ async fn run<R: FromValue>(link: &Link, script: &Script, keys: Vec<Key>, args: V
     outcome.await.map_err(|error| link.unavailable(&error))
 }
 
-/// What the survey in a script found.
-fn admission_by(counters: &[&Counter], (refusing, wait, suspicious): (i64, i64, i64)) -> Result<Admission, StoreError> {
-    Ok(match (refusing, suspicious) {
-        (-1, 0) => Admission::Admitted,
-        (-1, _) => Admission::Suspicious,
-        _ => {
-            let counter = usize::try_from(refusing).ok().and_then(|index| counters.get(index));
-            let counter = counter.ok_or_else(|| StoreError::new(STORE, "a counter that was not asked for refused"))?;
-            Admission::Refused { name: counter.name, retry_after: duration(wait) }
-        }
-    })
+fn flag(on: bool) -> Value {
+    i64::from(on).into()
 }
 
-/// Counters as the scripts take them: member, milliseconds of the window, limit, suspicion.
-fn counter_args<'a>(tally: &'a Tally, counters: &'a [&Counter]) -> impl Iterator<Item = Value> + 'a {
-    counters.iter().flat_map(|counter| {
-        [
-            counter.member.as_ref().unwrap_or(&tally.id).into(),
-            millis(counter.window).into(),
-            counter.limit.unwrap_or(0).into(),
-            counter.suspicion.unwrap_or(0).into(),
-        ]
-    })
-}
-
-/// A code as the scripts take it: digest, tries, milliseconds.
-fn code_args(code: &PendingCode) -> [Value; 3] {
-    [(&code.digest).into(), code.tries_left.into(), millis(code.ttl).into()]
-}
-
-fn count_of(counters: &[&Counter]) -> Value {
-    i64::try_from(counters.len()).unwrap_or_default().into()
+fn count_of<T>(items: &[T]) -> Value {
+    i64::try_from(items.len()).unwrap_or_default().into()
 }
 
 fn millis(duration: Duration) -> i64 {

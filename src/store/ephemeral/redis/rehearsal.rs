@@ -10,13 +10,14 @@ use fred::{
 use futures_util::future::try_join_all;
 
 use super::{
-    super::{Counter, EphemeralStore, PendingCode, Tally},
-    Redis, code_args, count_of, counter_args, millis, millis_of,
-    redemptions::{Presented, Redemptions},
-    scripts,
+    super::{
+        As, Asker, Attempt, CodeSlot, Counter, Counting, EphemeralStore, Flow, PendingCode, Redemption, Replay, Tally,
+    },
+    Redis, scripts,
+    tallies::Issue,
 };
 use crate::{
-    model::{limit::LimitName, origin::Presence},
+    model::{limit::LimitName, mobile::Mobile, origin::Presence, purpose::Purpose},
     store::StoreError,
 };
 
@@ -27,6 +28,9 @@ const TTL: Duration = Duration::from_secs(10);
 const NAME: &str = "readiness";
 
 const DIGEST: &str = "right";
+
+/// A mobile that stands nowhere.
+const MOBILE: &str = "13800138000";
 
 /// How many names are tried until each primary of a cluster has one: enough for a hundred primaries.
 const NAMES: u32 = 2000;
@@ -54,61 +58,71 @@ impl Redis {
     /// A picture, a code, a wrong guess, the right one, and what follows if the database fails: every command of every
     /// script.
     async fn rehearse_for(&self, subject: &str) -> Result<(), StoreError> {
-        let [open, close] = self.tag();
-        let picture = [open, subject, close].concat();
-        self.put_image_code(&picture, "text", TTL).await?;
-        self.take_image_code(&picture).await?;
+        let [open, close] = self.keys.tag();
+        let name = [open, subject, close].concat();
+        self.put_image_code(&name, "text", subject, TTL).await?;
+        self.take_image_code(&name).await?;
+        self.take_once(&name, subject, TTL).await?;
 
         let counter = |part: Option<&str>| Counter {
             name: LimitName::Requests,
             subject: subject.to_owned(),
             part: part.map(str::to_owned),
-            member: None,
+            member: Some(NAME.to_owned()),
             window: TTL,
             limit: Some(10),
             suspicion: Some(10),
+            counting: Counting::IfAdmitted,
         };
-        // The scripts compare times with each other only.
-        let tally = Tally {
+        let group = subject.to_owned();
+        let flow = Flow { name: LimitName::SmsBlock, group, sent_per_hour: Some(10), unredeemed: true };
+        let tally = |counters, flows| Tally {
             id: NAME.to_owned(),
+            // The scripts compare times with each other only.
             at: DateTime::UNIX_EPOCH,
-            counters: vec![counter(None), counter(Some("part"))],
+            network: String::new(),
+            counters,
+            flows,
         };
-        let counters: Vec<_> = tally.counters.iter().collect();
-        let counted: Vec<Value> = counter_args(&tally, &counters).collect();
-        let now: Value = millis_of(tally.at).into();
-        let code = self.key(&["sms_code:", NAME, ":", open, subject, close]);
-        let replay = self.key(&["idempotency:", open, subject, close, ":", NAME]);
-        let pending = PendingCode { digest: DIGEST.to_owned(), tries_left: 2, ttl: TTL };
+        let message = tally(vec![counter(None), counter(Some("part"))], vec![flow]);
+        let guess = tally(vec![counter(Some("here")), counter(Some("everywhere"))], Vec::new());
+        let nothing = tally(Vec::new(), Vec::new());
+        let sign_in = tally(vec![counter(Some("sign-in"))], Vec::new());
+        let (code, replay) = (self.keys.code_of(NAME, subject), self.keys.replay_of(subject, NAME));
+        let pending = PendingCode { digest: DIGEST.to_owned(), tries_per_asker: 2, ttl: TTL };
+        let asker = Asker { network: NAME.to_owned(), device: None };
 
         // Needed where the server does not know a script yet.
         let outcome = self.link.pool.eval("return 0", vec![code.clone()], Vec::<Value>::new()).await;
         let _: Value = outcome.map_err(|error| self.link.unavailable(&error))?;
 
-        let mut keys = self.counter_keys(&counters);
-        keys.push(code.clone());
-        let mut args = vec![now.clone(), count_of(&counters), 1.into()];
-        args.extend(counted.iter().cloned().chain(code_args(&pending)));
-        let _: Value = self.run(&scripts::COUNT, keys, args).await?;
-
-        for digest in ["wrong", DIGEST] {
-            let mut keys = vec![code.clone(), self.counter_key(&counter(Some("unredeemed"))), replay.clone()];
-            keys.extend(self.counter_keys(&counters));
-            let mut args = vec![count_of(&counters), now.clone(), digest.into(), "".into(), NAME.into()];
-            args.push(millis(TTL).into());
-            args.extend(counted.iter().cloned());
-            let presented = Presented {
-                keys,
-                args,
-                digest: Some(digest.to_owned()),
-                names: counters.iter().map(|counter| counter.name).collect(),
-                presence: Presence::default(),
+        let issue = Issue { mobile: subject, key: code.clone(), code: &pending, asker: &asker };
+        self.admit(&message, Some(issue), true).await?;
+        self.survey_tally(&message).await?;
+        let mut right = None;
+        for (digest, presenter) in [("wrong", As::Other), (DIGEST, As::Asker)] {
+            let attempt = Attempt {
+                // In the keys stands the subject.
+                slot: &CodeSlot { mobile: Mobile::parse(MOBILE).expect("a mobile"), purpose: Purpose::Login },
+                digest,
+                fixed: None,
+                asker: &asker,
+                presenter,
+                guess: &guess,
+                nothing: &nothing,
+                sign_in: Some(&sign_in),
+                unredeemed: &counter(Some("unredeemed")),
+                replay: Some(&Replay { key: NAME.to_owned(), value: NAME.to_owned(), ttl: TTL }),
+                presence: &Presence::default(),
             };
-            Redemptions(self.link.clone()).one(&presented).await?;
+            right = Some(self.redeem_at(&attempt, subject, code.clone(), replay.clone()).await?);
         }
-
-        let keys = vec![code.clone(), replay];
-        let _: Value = self.run(&scripts::RESTORE, keys, code_args(&pending).into()).await?;
-        self.run(&scripts::WITHDRAW, vec![code], vec![DIGEST.into()]).await
+        if let Some(Redemption::Accepted(used)) = right {
+            self.restore(code.clone(), replay, &used).await?;
+        }
+        let _: Value = self.run(&scripts::WITHDRAW, vec![code], vec![DIGEST.into()]).await?;
+        self.uncount(&message).await?;
+        self.members(&message.counters[0], message.at).await?;
+        self.forget(&message.counters[0], &[NAME.to_owned()]).await
     }
 }

@@ -6,8 +6,8 @@ use sqlx::{Executor, migrate::MigrateError};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, OpenError, Statements, bounded, migrations, rows::user_columns},
-    Postgres, STORE,
+    super::{Administration, Cursor, Ending, OpenError, Statements, bounded, migrations, rows::user_columns},
+    Postgres, STORE, clear_guesses,
     decline::again,
     end_sessions,
     pool::Pool,
@@ -28,7 +28,13 @@ const FORGET_NAMES: &str = "DEALLOCATE ALL";
 
 #[async_trait]
 impl Administration for Postgres {
-    async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
+    async fn set_status(
+        &self,
+        id: Uuid,
+        status: UserStatus,
+        cleared: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Ending>, StoreError> {
         let change = || async {
             let mut transaction = self.pool.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
@@ -38,9 +44,10 @@ impl Administration for Postgres {
                 .execute(&mut transaction)
                 .await?;
             let ended = match status {
-                UserStatus::Active => Vec::new(),
+                UserStatus::Active => None,
                 UserStatus::Disabled | UserStatus::Deleted => end_sessions(&mut transaction, id, None, now).await?,
             };
+            clear_guesses(&mut transaction, cleared).await?;
             transaction.finish().await?;
             Ok(ended)
         };
@@ -128,14 +135,30 @@ impl Administration for Postgres {
         .await
     }
 
-    async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
+    async fn delete_sessions_over_before(
+        &self,
+        time: DateTime<Utc>,
+        known: DateTime<Utc>,
+        at_most: u32,
+    ) -> Result<u64, StoreError> {
+        // The condition of the index `sessions_distrusted`, word by word.
         let query = sqlx::query(
             "DELETE FROM sessions
              WHERE id IN (
-                 SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+                 SELECT id FROM (
+                     SELECT id FROM sessions
+                     WHERE expires_at < $1 AND revoked_at IS NOT NULL
+                       AND coalesce(ended_by, '') NOT IN ('sign_out', 'limit')
+                     ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                 ) AS distrusted
+                 UNION ALL
+                 SELECT id FROM (
+                     SELECT id FROM sessions WHERE expires_at < $2 ORDER BY expires_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                 ) AS known
              )",
         )
         .bind(time)
+        .bind(known)
         .bind(i64::from(at_most));
         Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
     }

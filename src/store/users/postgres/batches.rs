@@ -6,24 +6,29 @@
 
 use std::{sync::Arc, time::Duration};
 
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{
     super::{
-        RefusedRotation, Rotation, STATEMENT_TIMEOUT,
-        batches::{Refresh, Rotations, SignIn, answers, bounded, rounds, users_of, users_with},
-        rows::{Stored, Time, session_columns, user_columns},
+        FormerRefresh, Opened, RefusedRotation, Rotation, STATEMENT_TIMEOUT,
+        batches::{Refresh, Rotations, SignIn, SignedIn, answers, bounded, opened_by, rounds, users_with},
+        rows::{Stored, Time, new_session_columns, session_columns, user_columns},
     },
     STORE,
     connections::Connections,
     counter,
     decline::again,
-    end_session,
+    end_session, opened_from,
     pool::Session,
     session_from, user_from,
 };
 use crate::{
-    model::user::{User, UserStatus},
+    model::{
+        device::Platform,
+        session::SessionEnd,
+        user::{User, UserStatus},
+    },
     store::coalesce::{Batch, Failure},
 };
 
@@ -32,43 +37,55 @@ pub struct SignIns(pub Arc<Connections>);
 
 impl Batch for SignIns {
     type Call = SignIn;
-    type Answer = User;
+    type Answer = (User, Opened);
 
     const NAME: &'static str = "sign_ins";
     const STORE: &'static str = STORE;
     const TIMEOUT: Duration = STATEMENT_TIMEOUT;
 
-    async fn run(&self, calls: &[SignIn]) -> Result<Vec<User>, Failure> {
+    async fn run(&self, calls: &[SignIn]) -> Result<Vec<(User, Opened)>, Failure> {
         bounded(STORE, again(|| sign_in(&self.0, calls))).await
     }
 }
 
 /// One statement for all. Without calls, it needs what a sign-in needs, and changes nothing.
-pub async fn sign_in(connections: &Connections, calls: &[SignIn]) -> sqlx::Result<Vec<User>> {
+pub async fn sign_in(connections: &Connections, calls: &[SignIn]) -> sqlx::Result<Vec<(User, Opened)>> {
     let mut turn = connections.take().await?;
     let rows = sqlx::query(concat!(
         "WITH asked AS (
-             SELECT user_id, mobile, session_id, amr, now, expires_at, ip, user_agent
+             SELECT *
              FROM unnest(
                  $1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[], $7::text[],
-                 $8::text[]
-             ) AS asked (user_id, mobile, session_id, amr, now, expires_at, ip, user_agent)
+                 $8::text[], $9::bytea[], $10::text[], $11::text[]
+             ) AS asked (
+                 user_id, mobile, session_id, amr, now, expires_at, ip, user_agent, device_key, device_name, platform
+             )
          ), signed_in AS (
-             INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login)
-             SELECT DISTINCT ON (mobile) user_id, mobile, mobile, 'active', now, now, now
+             INSERT INTO users (id, mobile, name, status, created_at, updated_at, last_login, sessions_opened)
+             SELECT DISTINCT ON (mobile) user_id, mobile, mobile, 'active', now, now, now,
+                    count(*) OVER (PARTITION BY mobile)
              FROM asked ORDER BY mobile, now
              ON CONFLICT (mobile) DO UPDATE
-             SET last_login = CASE WHEN users.status = 'active' THEN excluded.last_login ELSE users.last_login END
-             RETURNING ",
+             SET last_login = CASE WHEN users.status = 'active' THEN excluded.last_login ELSE users.last_login END,
+                 sessions_opened = users.sessions_opened + excluded.sessions_opened
+             RETURNING sessions_valid_from, sessions_opened, ",
         user_columns!(),
         "), opened AS (
-             INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip, user_agent)
-             SELECT session_id, id, amr, 0, now, expires_at, ip, user_agent
+             INSERT INTO sessions (",
+        new_session_columns!(),
+        ")
+             SELECT ",
+        begun_after!("session_id", "asked.now"),
+        ", id, amr, 0, greatest(asked.now, sessions_valid_from), expires_at, ip, user_agent, ",
+        device_hash!("id", "device_key"),
+        ", device_name, platform
              FROM asked JOIN signed_in USING (mobile)
              WHERE status = 'active'
              ON CONFLICT (id) DO NOTHING
+         ), cleared AS (
+             DELETE FROM wrong_guesses WHERE subject = ANY($12)
          )
-         SELECT ",
+         SELECT sessions_valid_from, sessions_opened, ",
         user_columns!(),
         " FROM signed_in",
     ))
@@ -80,10 +97,20 @@ pub async fn sign_in(connections: &Connections, calls: &[SignIn]) -> sqlx::Resul
     .bind(column(calls, |call| call.session.expires_at))
     .bind(column(calls, |call| call.session.origin.ip.map(|ip| ip.to_string())))
     .bind(column(calls, |call| call.session.origin.user_agent.as_deref()))
+    .bind(column(calls, |call| call.session.device_key.as_ref().map(|key| &key.0[..])))
+    .bind(column(calls, |call| call.session.origin.device.name.as_deref()))
+    .bind(column(calls, |call| call.session.origin.device.platform.map(Platform::as_str)))
+    .bind(column(calls, |call| call.cleared.as_str()))
     .fetch_all(&mut turn.session)
     .await?;
     turn.give_back().await?;
-    users_of(calls, rows.iter().map(user_from).collect::<sqlx::Result<_>>()?)
+    opened_by(calls, rows.iter().map(signed_in_from).collect::<sqlx::Result<_>>()?)
+}
+
+fn signed_in_from(row: &PgRow) -> sqlx::Result<SignedIn> {
+    let user = user_from(row)?;
+    let (valid_from, sessions_opened) = opened_from(row)?;
+    Ok(SignedIn { user, valid_from, sessions_opened })
 }
 
 /// Looks users up by id.
@@ -143,18 +170,32 @@ impl Refreshes {
 }
 
 async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotations) -> sqlx::Result<()> {
+    // A query in RETURNING sees rows as they were before.
     let rows = sqlx::query(concat!(
         "UPDATE sessions s
          SET refresh_counter = asked.presented + 1,
              refreshed_at = asked.now,
-             expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute)
-         FROM unnest($1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[])
-             AS asked (session_id, presented, now, sliding, absolute)
+             expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute),
+             last_ip = asked.new_ip,
+             last_user_agent = asked.new_agent,
+             device_hash = coalesce(",
+        device_hash!("s.user_id", "asked.device_key"),
+        ", s.device_hash),
+             device_name = coalesce(asked.new_name, s.device_name),
+             platform = coalesce(asked.new_platform, s.platform)
+         FROM unnest(
+                 $1::uuid[], $2::integer[], $3::timestamptz[], $4::interval[], $5::interval[], $6::text[], $7::text[],
+                 $8::bytea[], $9::text[], $10::text[]
+             ) AS asked (
+                 session_id, presented, now, sliding, absolute, new_ip, new_agent, device_key, new_name,
+                 new_platform
+             )
          WHERE s.id = ANY($1) AND s.id = asked.session_id AND s.expires_at > asked.now AND ",
-        not_ended!("s"),
+        not_ended!("s", "u.status = 'active'"),
         "  AND s.refresh_counter - asked.presented IN (0, 1)
-           AND (SELECT u.status FROM users u WHERE u.id = s.user_id) = 'active'
-         RETURNING presented, ",
+         RETURNING presented,
+             (SELECT ARRAY[former.refresh_counter::text, former.last_ip, former.last_user_agent]
+              FROM sessions former WHERE former.id = s.id) AS former, ",
         session_columns!(),
     ))
     .bind(column(round, |call| call.session_id))
@@ -162,12 +203,22 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
     .bind(column(round, |call| call.now))
     .bind(column(round, |call| call.lifetime.sliding))
     .bind(column(round, |call| call.lifetime.absolute))
+    .bind(column(round, |call| call.refresher.origin.ip.map(|ip| ip.to_string())))
+    .bind(column(round, |call| call.refresher.origin.user_agent.as_deref()))
+    .bind(column(round, |call| call.refresher.device_key.as_ref().map(|key| &key.0[..])))
+    .bind(column(round, |call| call.refresher.origin.device.name.as_deref()))
+    .bind(column(round, |call| call.refresher.origin.device.platform.map(Platform::as_str)))
     .fetch_all(&mut *session)
     .await?;
     for row in &rows {
         let presented = sqlx::Row::try_get::<i32, _>(row, "presented")?.cast_unsigned();
-        let session = session_from(row)?;
-        rotations.insert((session.id, presented), Rotation::Rotated(session));
+        let former =
+            Stored::of("sessions", row).parse("former", |[counter, ip, user_agent]: [Option<String>; 3]| {
+                let used_before = counter?.parse::<u32>().ok()? > presented;
+                Some(FormerRefresh { used_before, ip, user_agent })
+            })?;
+        let session = session_from(row, false)?;
+        rotations.insert((session.id, presented), Rotation::Rotated(session, former));
     }
     let refused: Vec<_> = round.iter().filter(|call| !rotations.contains_key(&call.token())).collect();
     if refused.is_empty() { Ok(()) } else { refuse(session, &refused, rotations).await }
@@ -199,7 +250,7 @@ async fn refuse(session: &mut Session, refused: &[&Refresh], rotations: &mut Rot
         }
         .reason(call.presented, call.now);
         if let Rotation::Reused(user_id) = reason {
-            end_session(&mut *session, user_id, id, call.now).await?;
+            end_session(&mut *session, user_id, id, SessionEnd::Reuse).await?;
         }
         rotations.insert(call.token(), reason);
     }

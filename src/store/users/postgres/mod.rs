@@ -7,11 +7,77 @@ macro_rules! valid_from {
     };
 }
 
-/// The condition that a session has not been ended, neither by itself nor with all others. The same for tokens, without
-/// I/O, is [`crate::auth::revocation::Revocations::is_over`].
+/// The condition that a session has not been ended, neither by itself nor with others. The same for tokens, without I/O, is
+/// [`crate::auth::revocation::Revocations::is_over`]. A condition on its user `u` may be added: one look at the row serves
+/// both.
 macro_rules! not_ended {
     ($session:literal) => {
-        concat!($session, ".revoked_at IS NULL AND ", $session, ".created_at >= ", valid_from!())
+        not_ended!($session, "true")
+    };
+    ($session:literal, $of_user:literal) => {
+        concat!(
+            $session,
+            ".revoked_at IS NULL AND ",
+            $session,
+            ".created_at >= ",
+            valid_from!(),
+            " AND (SELECT ",
+            $of_user,
+            " AND (",
+            $session,
+            ".created_at >= coalesce(u.sessions_valid_from, 'epoch') OR ",
+            $session,
+            ".id IS NOT DISTINCT FROM u.kept_session_id) FROM users u WHERE u.id = ",
+            $session,
+            ".user_id)"
+        )
+    };
+}
+
+/// The sessions of the user `$1` that have not been ended. Two look-ups, so that an index leaves out those that ended
+/// together: the one that was kept began before. `OFFSET` keeps conditions of the whole from choosing another index.
+macro_rules! not_ended_of_user {
+    () => {
+        concat!(
+            "(SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE user_id = $1 AND revoked_at IS NULL
+                AND created_at >= greatest(",
+            valid_from!(),
+            ", (SELECT coalesce(sessions_valid_from, 'epoch') FROM users WHERE users.id = $1))
+              UNION ALL
+              SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE id = (SELECT kept_session_id FROM users WHERE users.id = $1) AND revoked_at IS NULL AND created_at >= ",
+            valid_from!(),
+            " OFFSET 0) AS not_ended"
+        )
+    };
+}
+
+/// The id of a session that begins at the time `$now`, or when its user's sessions may begin after an ending: the id shows
+/// it, see [`crate::model::session::NewSession::begun_after`].
+macro_rules! begun_after {
+    ($id:literal, $now:literal) => {
+        concat!(
+            "CASE WHEN sessions_valid_from > ",
+            $now,
+            " THEN (lpad(to_hex((extract(epoch FROM sessions_valid_from) * 1000)::bigint), 12, '0')
+                || substr(replace(",
+            $id,
+            "::text, '-', ''), 13))::uuid ELSE ",
+            $id,
+            " END"
+        )
+    };
+}
+
+/// See [`crate::model::device::DeviceKey::of_user`].
+macro_rules! device_hash {
+    ($user_id:literal, $key:literal) => {
+        concat!("encode(sha256(uuid_send(", $user_id, ") || ", $key, "), 'hex')")
     };
 }
 
@@ -21,6 +87,7 @@ mod batches;
 mod connections;
 mod decline;
 mod diagnosis;
+mod guesses;
 mod pool;
 mod sessions;
 
@@ -37,16 +104,17 @@ use uuid::Uuid;
 use batches::{LookUps, Refreshes, SignIns, sign_in};
 use connections::Connections;
 use decline::again;
-use pool::Pool;
+use pool::{Pool, Session};
 
 use super::{
-    OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
+    Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
     rows::{Stored, Time},
 };
 use crate::{
     model::{
+        device::Platform,
         mobile::Mobile,
-        session::{Session, SignInMethod},
+        session::{self as model, SessionEnd, SignInMethod},
         user::{User, UserStatus},
     },
     store::{StoreError, coalesce::Coalescer},
@@ -150,34 +218,66 @@ async fn end_session(
     executor: impl PgExecutor<'_>,
     user_id: Uuid,
     id: Uuid,
-    now: DateTime<Utc>,
+    why: SessionEnd,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     let query = sqlx::query(concat!(
-        "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
+        "UPDATE sessions SET revoked_at = now(), ended_by = $3 WHERE id = $2 AND user_id = $1 AND ",
         not_ended!("sessions"),
         " RETURNING id, expires_at"
     ));
-    let ended = query.bind(user_id).bind(id).bind(now).fetch_optional(executor).await?;
+    let ended = query.bind(user_id).bind(id).bind(why.as_str()).fetch_optional(executor).await?;
     ended.map(|row| Ok(Stored::of("sessions", &row).get::<Time>("expires_at")?.0)).transpose()
 }
 
-/// See [`super::Sessions::end_sessions`].
+/// See [`super::Sessions::end_sessions`]. In a transaction that holds the user's row: a session that is being opened has
+/// been seen by then, or begins afterwards.
 async fn end_sessions(
-    executor: impl PgExecutor<'_>,
+    transaction: &mut Session,
     user_id: Uuid,
     keep: Option<Uuid>,
     now: DateTime<Utc>,
-) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(concat!(
-        "UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ",
-        not_ended!("sessions"),
-        " RETURNING id"
+) -> sqlx::Result<Option<Ending>> {
+    let row = sqlx::query(concat!(
+        "UPDATE users
+         SET sessions_valid_from = interval '1 ms' + date_trunc('milliseconds', greatest(
+                 $3, sessions_valid_from, (SELECT max(s.created_at) FROM sessions s WHERE s.user_id = $1)
+             )),
+             kept_session_id = (SELECT s.id FROM sessions s WHERE s.id = $2 AND s.user_id = $1 AND ",
+        not_ended!("s"),
+        "),
+             sessions_ended_at = now(), sessions_opened = 1
+         WHERE id = $1
+         RETURNING id, sessions_valid_from, kept_session_id"
     ))
     .bind(user_id)
     .bind(keep)
     .bind(now)
-    .fetch_all(executor)
-    .await
+    .fetch_optional(transaction)
+    .await?;
+    row.as_ref().map(ending_from).transpose()
+}
+
+/// Makes sure that a user's row does not change before the transaction ends.
+async fn hold_user(transaction: &mut Session, id: Uuid) -> sqlx::Result<()> {
+    sqlx::query("SELECT FROM users WHERE id = $1 FOR UPDATE").bind(id).execute(transaction).await.map(drop)
+}
+
+/// See [`super::Guesses::clear_guesses`].
+async fn clear_guesses(executor: impl PgExecutor<'_>, subjects: &[String]) -> sqlx::Result<()> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let query = sqlx::query("DELETE FROM wrong_guesses WHERE subject = ANY($1)").bind(subjects);
+    query.execute(executor).await.map(drop)
+}
+
+fn ending_from(row: &PgRow) -> sqlx::Result<Ending> {
+    let row = Stored::of("users", row);
+    Ok(Ending {
+        user_id: row.get("id")?,
+        valid_from: row.get::<Time>("sessions_valid_from")?.0,
+        kept: row.get("kept_session_id")?,
+    })
 }
 
 fn user_from(row: &PgRow) -> sqlx::Result<User> {
@@ -194,9 +294,9 @@ fn user_from(row: &PgRow) -> sqlx::Result<User> {
     })
 }
 
-fn session_from(row: &PgRow) -> sqlx::Result<Session> {
+fn session_from(row: &PgRow, is_ended: bool) -> sqlx::Result<model::Session> {
     let row = Stored::of("sessions", row);
-    Ok(Session {
+    Ok(model::Session {
         id: row.get("id")?,
         user_id: row.get("user_id")?,
         method: row.parse("amr", SignInMethod::from_column)?,
@@ -204,10 +304,21 @@ fn session_from(row: &PgRow) -> sqlx::Result<Session> {
         created_at: row.get::<Time>("created_at")?.0,
         refreshed_at: row.get::<Option<Time>>("refreshed_at")?.map(|time| time.0),
         expires_at: row.get::<Time>("expires_at")?.0,
-        revoked_at: row.get::<Option<Time>>("revoked_at")?.map(|time| time.0),
+        is_ended,
         ip: row.get("ip")?,
         user_agent: row.get("user_agent")?,
+        last_ip: row.get("last_ip")?,
+        last_user_agent: row.get("last_user_agent")?,
+        device_name: row.get("device_name")?,
+        platform: row.get::<Option<&str>>("platform")?.and_then(Platform::parse),
     })
+}
+
+/// When the user's sessions begin at the earliest, and how many were opened.
+fn opened_from(row: &PgRow) -> sqlx::Result<(Option<DateTime<Utc>>, u32)> {
+    let row = Stored::of("users", row);
+    let valid_from = row.get::<Option<Time>>("sessions_valid_from")?.map(|time| time.0);
+    Ok((valid_from, row.parse("sessions_opened", counter)?))
 }
 
 fn counter(stored: i32) -> Option<u32> {

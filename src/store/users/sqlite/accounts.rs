@@ -2,11 +2,15 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
-    super::{Accounts, MobileChange, bounded, is_taken, rows::user_columns},
-    STORE, Sqlite, end_sessions, user_from,
+    super::{
+        Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, bounded, is_taken,
+        rows::{Stored, user_columns},
+    },
+    STORE, Sqlite, clear_guesses, end_sessions, user_from,
 };
 use crate::{
     model::{mobile::Mobile, user::User},
@@ -62,8 +66,9 @@ impl Accounts for Sqlite {
         id: Uuid,
         password_hash: &str,
         keep: Option<Uuid>,
+        cleared: &[String],
         now: DateTime<Utc>,
-    ) -> Result<Option<Vec<Uuid>>, StoreError> {
+    ) -> Result<Option<Ending>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
             let changed =
@@ -77,8 +82,9 @@ impl Accounts for Sqlite {
                 return Ok(None);
             }
             let ended = end_sessions(&mut transaction, id, keep, now).await?;
+            clear_guesses(&mut transaction, cleared).await?;
             transaction.commit().await?;
-            Ok(Some(ended))
+            Ok(ended)
         })
         .await
     }
@@ -86,9 +92,9 @@ impl Accounts for Sqlite {
     async fn change_mobile(
         &self,
         id: Uuid,
-        from: &Mobile,
-        to: &Mobile,
+        (from, to): (&Mobile, &Mobile),
         keep: Uuid,
+        cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
         bounded(STORE, async {
@@ -113,13 +119,20 @@ impl Accounts for Sqlite {
                 Err(error) => return Err(error),
             };
             let ended = end_sessions(&mut transaction, id, Some(keep), now).await?;
+            let ended = ended.ok_or(sqlx::Error::RowNotFound)?;
+            clear_guesses(&mut transaction, cleared).await?;
             transaction.commit().await?;
             Ok(MobileChange::Changed(Box::new(user), ended))
         })
         .await
     }
 
-    async fn delete_user(&self, id: Uuid, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
+    async fn delete_user(
+        &self,
+        id: Uuid,
+        cleared: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Ending>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
             sqlx::query(
@@ -133,13 +146,85 @@ impl Accounts for Sqlite {
             .execute(&mut *transaction)
             .await?;
             let ended = end_sessions(&mut transaction, id, None, now).await?;
-            sqlx::query("UPDATE sessions SET ip = NULL, user_agent = NULL WHERE user_id = $1")
-                .bind(id)
-                .execute(&mut *transaction)
-                .await?;
+            forget_sessions(&mut transaction, id).await?;
+            clear_guesses(&mut transaction, cleared).await?;
             transaction.commit().await?;
             Ok(ended)
         })
         .await
     }
+
+    async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError> {
+        bounded(STORE, async {
+            let mut transaction = self.writer.begin().await?;
+            let forgotten = forget_sessions(&mut transaction, user_id).await?;
+            transaction.commit().await?;
+            Ok(forgotten)
+        })
+        .await
+    }
+
+    async fn acquaintances(
+        &self,
+        mobile: &Mobile,
+        since: DateTime<Utc>,
+        at_most: u32,
+    ) -> Result<Option<Acquaintances>, StoreError> {
+        bounded(STORE, async {
+            let rows = sqlx::query(concat!(
+                "WITH owner AS (
+                     SELECT id, sessions_valid_from, kept_session_id FROM users WHERE mobile = $1
+                 ), valid AS (
+                     SELECT created_at, refreshed_at, revoked_at, ended_by, device_hash, ip, last_ip
+                     FROM sessions
+                     WHERE user_id = (SELECT id FROM owner) AND created_at >= max(",
+                valid_from!(),
+                ",       (SELECT coalesce(sessions_valid_from, 0) FROM owner))
+                     UNION ALL
+                     SELECT created_at, refreshed_at, revoked_at, ended_by, device_hash, ip, last_ip
+                     FROM sessions
+                     WHERE id = (SELECT kept_session_id FROM owner) AND created_at >= ",
+                valid_from!(),
+                ")
+                 SELECT id, device_hash, ip, last_ip
+                 FROM owner LEFT JOIN valid
+                   ON coalesce(refreshed_at, created_at) >= $2
+                  AND (revoked_at IS NULL OR ended_by IN ('sign_out', 'limit'))
+                 ORDER BY created_at DESC LIMIT $3",
+            ))
+            .bind(mobile.as_str())
+            .bind(since.timestamp_micros())
+            .bind(at_most)
+            .fetch_all(&self.readers)
+            .await?;
+            acquaintances_from(&rows)
+        })
+        .await
+    }
+}
+
+/// See [`Accounts::forget_sessions`].
+async fn forget_sessions(connection: &mut SqliteConnection, user_id: Uuid) -> sqlx::Result<u64> {
+    let query = sqlx::query(
+        "UPDATE sessions
+         SET ip = NULL, user_agent = NULL, last_ip = NULL, last_user_agent = NULL, device_hash = NULL,
+             device_name = NULL, platform = NULL
+         WHERE id IN (
+             SELECT id FROM sessions
+             WHERE user_id = $1
+               AND coalesce(ip, user_agent, last_ip, last_user_agent, device_hash, device_name, platform) IS NOT NULL
+             ORDER BY created_at DESC LIMIT $2
+         )",
+    );
+    Ok(query.bind(user_id).bind(FORGOTTEN_AT_ONCE).execute(connection).await?.rows_affected())
+}
+
+fn acquaintances_from(rows: &[SqliteRow]) -> sqlx::Result<Option<Acquaintances>> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let sessions = rows.iter().map(|row| {
+        let row = Stored::of("users", row);
+        Ok(Acquaintance::new(row.get("device_hash")?, [row.get("ip")?, row.get("last_ip")?]))
+    });
+    let sessions = sessions.collect::<sqlx::Result<_>>()?;
+    Ok(Some(Acquaintances { user_id: Stored::of("users", first).get("id")?, sessions }))
 }

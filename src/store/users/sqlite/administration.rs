@@ -7,8 +7,8 @@ use sqlx::{Sqlite as Driver, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, OpenError, bounded, migrations, rows::user_columns},
-    STORE, Sqlite, end_sessions, user_from,
+    super::{Administration, Cursor, Ending, OpenError, bounded, migrations, rows::user_columns},
+    STORE, Sqlite, clear_guesses, end_sessions, user_from,
 };
 use crate::{
     model::user::{ImportedUser, User, UserStatus},
@@ -17,7 +17,13 @@ use crate::{
 
 #[async_trait]
 impl Administration for Sqlite {
-    async fn set_status(&self, id: Uuid, status: UserStatus, now: DateTime<Utc>) -> Result<Vec<Uuid>, StoreError> {
+    async fn set_status(
+        &self,
+        id: Uuid,
+        status: UserStatus,
+        cleared: &[String],
+        now: DateTime<Utc>,
+    ) -> Result<Option<Ending>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
@@ -27,9 +33,10 @@ impl Administration for Sqlite {
                 .execute(&mut *transaction)
                 .await?;
             let ended = match status {
-                UserStatus::Active => Vec::new(),
+                UserStatus::Active => None,
                 UserStatus::Disabled | UserStatus::Deleted => end_sessions(&mut transaction, id, None, now).await?,
             };
+            clear_guesses(&mut transaction, cleared).await?;
             transaction.commit().await?;
             Ok(ended)
         })
@@ -112,11 +119,29 @@ impl Administration for Sqlite {
         .await
     }
 
-    async fn delete_sessions_over_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
-        let query =
-            sqlx::query("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)")
-                .bind(time.timestamp_micros())
-                .bind(at_most);
+    async fn delete_sessions_over_before(
+        &self,
+        time: DateTime<Utc>,
+        known: DateTime<Utc>,
+        at_most: u32,
+    ) -> Result<u64, StoreError> {
+        // The condition of the index `sessions_distrusted`, word by word.
+        let query = sqlx::query(
+            "DELETE FROM sessions
+             WHERE id IN (
+                 SELECT id FROM (
+                     SELECT id FROM sessions
+                     WHERE expires_at < $1 AND revoked_at IS NOT NULL
+                       AND coalesce(ended_by, '') NOT IN ('sign_out', 'limit')
+                     ORDER BY expires_at LIMIT $3
+                 )
+                 UNION ALL
+                 SELECT id FROM (SELECT id FROM sessions WHERE expires_at < $2 ORDER BY expires_at LIMIT $3)
+             )",
+        )
+        .bind(time.timestamp_micros())
+        .bind(known.timestamp_micros())
+        .bind(at_most);
         bounded(STORE, self.change(query)).await
     }
 
@@ -149,7 +174,7 @@ impl Administration for Sqlite {
 
 impl Sqlite {
     /// Runs one statement; returns how many rows it changed.
-    async fn change(&self, query: Query<'_, Driver, SqliteArguments>) -> sqlx::Result<u64> {
+    pub(super) async fn change(&self, query: Query<'_, Driver, SqliteArguments>) -> sqlx::Result<u64> {
         let mut transaction = self.writer.begin().await?;
         let changed = query.execute(&mut *transaction).await?;
         transaction.commit().await?;

@@ -7,17 +7,67 @@ macro_rules! valid_from {
     };
 }
 
-/// The condition that a session has not been ended, neither by itself nor with all others. The same for tokens, without
-/// I/O, is [`crate::auth::revocation::Revocations::is_over`].
+/// The condition that a session has not been ended, neither by itself nor with others. The same for tokens, without I/O, is
+/// [`crate::auth::revocation::Revocations::is_over`]. A condition on its user `u` may be added: one look at the row serves
+/// both.
 macro_rules! not_ended {
     ($session:literal) => {
-        concat!($session, ".revoked_at IS NULL AND ", $session, ".created_at >= ", valid_from!())
+        not_ended!($session, "true")
+    };
+    ($session:literal, $of_user:literal) => {
+        concat!(
+            $session,
+            ".revoked_at IS NULL AND ",
+            $session,
+            ".created_at >= ",
+            valid_from!(),
+            " AND coalesce((SELECT ",
+            $of_user,
+            " AND (",
+            $session,
+            ".created_at >= coalesce(u.sessions_valid_from, 0) OR ",
+            $session,
+            ".id IS u.kept_session_id) FROM users u WHERE u.id = ",
+            $session,
+            ".user_id), false)"
+        )
+    };
+}
+
+/// The sessions of the user `$1` that have not been ended. Two look-ups, so that an index leaves out those that ended
+/// together: the one that was kept began before.
+macro_rules! not_ended_of_user {
+    () => {
+        concat!(
+            "(SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE user_id = $1 AND revoked_at IS NULL
+                AND created_at >= max(",
+            valid_from!(),
+            ", (SELECT coalesce(sessions_valid_from, 0) FROM users WHERE users.id = $1))
+              UNION ALL
+              SELECT ",
+            session_columns!(),
+            " FROM sessions
+              WHERE id = (SELECT kept_session_id FROM users WHERE users.id = $1) AND revoked_at IS NULL AND created_at >= ",
+            valid_from!(),
+            ") AS not_ended"
+        )
+    };
+}
+
+/// What time it is by the clock of the database.
+macro_rules! database_now {
+    () => {
+        "CAST(unixepoch('subsec') * 1000000 AS integer)"
     };
 }
 
 mod accounts;
 mod administration;
 mod batches;
+mod guesses;
 mod sessions;
 mod writer;
 
@@ -25,6 +75,7 @@ use std::{io, path::Path};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use sqlx::{
     SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
@@ -35,13 +86,14 @@ use batches::{LookUps, Refreshes, SignIns, sign_in};
 use writer::{Writer, pool};
 
 use super::{
-    OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use,
+    Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use,
     rows::{Stored, Time},
 };
 use crate::{
     model::{
+        device::Platform,
         mobile::Mobile,
-        session::{Session, SignInMethod},
+        session::{Session, SessionEnd, SignInMethod},
         user::{User, UserStatus},
     },
     private_file,
@@ -159,14 +211,16 @@ async fn end_session(
     connection: &mut SqliteConnection,
     user_id: Uuid,
     id: Uuid,
-    now: DateTime<Utc>,
+    why: SessionEnd,
 ) -> sqlx::Result<Option<DateTime<Utc>>> {
     let query = sqlx::query(concat!(
-        "UPDATE sessions SET revoked_at = $3 WHERE id = $2 AND user_id = $1 AND ",
+        "UPDATE sessions SET revoked_at = ",
+        database_now!(),
+        ", ended_by = $3 WHERE id = $2 AND user_id = $1 AND ",
         not_ended!("sessions"),
         " RETURNING id, expires_at"
     ));
-    let ended = query.bind(user_id).bind(id).bind(now.timestamp_micros()).fetch_optional(connection).await?;
+    let ended = query.bind(user_id).bind(id).bind(why.as_str()).fetch_optional(connection).await?;
     ended.map(|row| Ok(Stored::of("sessions", &row).get::<Time>("expires_at")?.0)).transpose()
 }
 
@@ -176,17 +230,54 @@ async fn end_sessions(
     user_id: Uuid,
     keep: Option<Uuid>,
     now: DateTime<Utc>,
-) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar(concat!(
-        "UPDATE sessions SET revoked_at = $3 WHERE user_id = $1 AND id IS NOT $2 AND ",
-        not_ended!("sessions"),
-        " RETURNING id"
+) -> sqlx::Result<Option<Ending>> {
+    let row = sqlx::query(concat!(
+        "UPDATE users
+         SET sessions_valid_from = 1000 + max(
+                 $3, coalesce(sessions_valid_from, 0),
+                 coalesce((SELECT max(s.created_at) FROM sessions s WHERE s.user_id = $1), 0)
+             ) / 1000 * 1000,
+             kept_session_id = (SELECT s.id FROM sessions s WHERE s.id = $2 AND s.user_id = $1 AND ",
+        not_ended!("s"),
+        "),
+             sessions_ended_at = ",
+        database_now!(),
+        ", sessions_opened = 1
+         WHERE id = $1
+         RETURNING id, sessions_valid_from, kept_session_id"
     ))
     .bind(user_id)
     .bind(keep)
     .bind(now.timestamp_micros())
-    .fetch_all(connection)
-    .await
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(ending_from).transpose()
+}
+
+/// See [`super::Guesses::clear_guesses`].
+async fn clear_guesses<S: AsRef<str>>(connection: &mut SqliteConnection, subjects: &[S]) -> sqlx::Result<()> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let subjects = Value::from_iter(subjects.iter().map(AsRef::as_ref)).to_string();
+    let query = sqlx::query("DELETE FROM wrong_guesses WHERE subject IN (SELECT value FROM json_each($1))");
+    query.bind(subjects).execute(connection).await.map(drop)
+}
+
+fn ending_from(row: &SqliteRow) -> sqlx::Result<Ending> {
+    let row = Stored::of("users", row);
+    Ok(Ending {
+        user_id: row.get("id")?,
+        valid_from: row.get::<Time>("sessions_valid_from")?.0,
+        kept: row.get("kept_session_id")?,
+    })
+}
+
+/// When the user's sessions begin at the earliest, and how many were opened.
+fn opened_from(row: &SqliteRow) -> sqlx::Result<(Option<DateTime<Utc>>, u32)> {
+    let row = Stored::of("users", row);
+    let valid_from = row.get::<Option<Time>>("sessions_valid_from")?.map(|time| time.0);
+    Ok((valid_from, row.get("sessions_opened")?))
 }
 
 fn user_from(row: &SqliteRow) -> sqlx::Result<User> {
@@ -203,7 +294,7 @@ fn user_from(row: &SqliteRow) -> sqlx::Result<User> {
     })
 }
 
-fn session_from(row: &SqliteRow) -> sqlx::Result<Session> {
+fn session_from(row: &SqliteRow, is_ended: bool) -> sqlx::Result<Session> {
     let row = Stored::of("sessions", row);
     Ok(Session {
         id: row.get("id")?,
@@ -213,8 +304,12 @@ fn session_from(row: &SqliteRow) -> sqlx::Result<Session> {
         created_at: row.get::<Time>("created_at")?.0,
         refreshed_at: row.get::<Option<Time>>("refreshed_at")?.map(|time| time.0),
         expires_at: row.get::<Time>("expires_at")?.0,
-        revoked_at: row.get::<Option<Time>>("revoked_at")?.map(|time| time.0),
+        is_ended,
         ip: row.get("ip")?,
         user_agent: row.get("user_agent")?,
+        last_ip: row.get("last_ip")?,
+        last_user_agent: row.get("last_user_agent")?,
+        device_name: row.get("device_name")?,
+        platform: row.get::<Option<&str>>("platform")?.and_then(Platform::parse),
     })
 }

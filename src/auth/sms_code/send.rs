@@ -1,0 +1,342 @@
+//! Sending of SMS codes.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::try_join_all;
+use rand::RngExt;
+
+use super::{ChallengeAnswer, ChallengeKind, ImageCodePolicy, SmsCodes};
+use crate::{
+    auth::{
+        access_token::Identity,
+        error::Error,
+        event::{self, Event, Subject},
+        image_code::PictureAnswer,
+        limits::{Ask, FraudPolicy, Sender, limited, record, record_strangers_bound},
+    },
+    model::{limit::LimitName, mobile::Mobile, origin::Origin, purpose::Purpose},
+    sms::{SmsError, SmsMessage},
+    store::{
+        StoreError,
+        ephemeral::{Admission, CodeSlot, PendingCode, Tally},
+    },
+};
+
+/// The code of a decoy, which is no digits, so that nothing that can be typed matches it.
+const DECOY: &str = "decoy";
+
+/// A request for a code.
+pub struct CodeRequest {
+    /// To whom.
+    pub mobile: Mobile,
+    /// What for.
+    pub purpose: Purpose,
+    /// Who asks, where that matters.
+    pub caller: Option<Identity>,
+    /// The challenge that they have solved, if they did.
+    pub challenge: Option<ChallengeAnswer>,
+    /// Where the request comes from.
+    pub origin: Arc<Origin>,
+}
+
+/// A message on its way through the limits.
+struct Sending {
+    slot: CodeSlot,
+    ask: Ask,
+    origin: Arc<Origin>,
+    /// Is there anyone to send it to? If not, nothing is sent, and nothing shows it.
+    has_recipient: bool,
+    /// On whose terms it is counted.
+    sender: Sender,
+    /// Is suspicion no obstacle any more?
+    trusted: bool,
+    /// What else a classic front end may show when it is suspected.
+    classic: Option<Option<ChallengeAnswer>>,
+    /// Have numbers that signed in before been taken out of those that the address asks for?
+    is_purged: bool,
+}
+
+/// What the limits are asked.
+enum Step<'a> {
+    Survey,
+    Issue(&'a PendingCode),
+}
+
+impl SmsCodes {
+    /// Sends a code to an app: blocked number → who may ask → test number → challenge, if there is one → limits →
+    /// message.
+    ///
+    /// A repetition that comes too early is refused before any challenge is asked for, and one that is sent along is not
+    /// looked at then. Each request counts before anything is told, whatever comes of it.
+    pub async fn send(self: &Arc<Self>, request: CodeRequest) -> Result<(), Error> {
+        let CodeRequest { mobile, purpose, caller, challenge, origin } = request;
+        self.check_block(&mobile)?;
+        let has_recipient = self.check_purpose(&mobile, purpose, caller).await?;
+        if self.settings.test_codes.of(&mobile, &origin).is_some() {
+            return Ok(());
+        }
+        let mut sending = self.sending(CodeSlot { mobile, purpose }, has_recipient, origin);
+        let challenge = challenge.filter(|_| self.settings.image_code != ImageCodePolicy::Never);
+        if challenge.is_some() || self.settings.image_code == ImageCodePolicy::Always {
+            self.count_ask(&mut sending, false).await?;
+            self.pass(&mut sending, Step::Survey).await?;
+            let challenge = challenge.ok_or_else(|| self.challenge_required())?;
+            self.challenges.check(&challenge, &sending.ask.mobile, &sending.origin).await?;
+            sending.trusted = self.limits.settings().fraud == FraudPolicy::Challenge;
+        }
+        self.deliver_to_the_end(sending).await
+    }
+
+    /// Sends a code to a classic front end: blocked number → test number → asked and told too often → picture code →
+    /// registered already → limits → message.
+    pub async fn send_classic(
+        self: &Arc<Self>,
+        mobile: Mobile,
+        picture: &PictureAnswer,
+        challenge: Option<ChallengeAnswer>,
+        origin: Arc<Origin>,
+    ) -> Result<(), Error> {
+        self.check_block(&mobile)?;
+        let is_test = self.settings.test_codes.of(&mobile, &origin).is_some();
+        let mut sending = self.sending(CodeSlot { mobile, purpose: Purpose::Login }, true, origin);
+        if !is_test {
+            self.count_ask(&mut sending, true).await?;
+        }
+        self.image_codes.check(picture).await?;
+        if self.users.user_by_mobile(&sending.ask.mobile).await?.is_some() {
+            if is_test {
+                return Err(Error::MobileTaken);
+            }
+            let taken = self.limits.mobile_taken(&sending.ask, &sending.origin);
+            return Err(match self.codes.count(&taken).await? {
+                Admission::Refused { name, retry_after } => sending.limited(name, retry_after),
+                Admission::Admitted | Admission::Suspicious { .. } => Error::MobileTaken,
+            });
+        }
+        if is_test {
+            return Ok(());
+        }
+        let picture_suffices = self.challenges.offers().iter().all(|offer| offer.kind() == ChallengeKind::Picture);
+        sending.trusted = picture_suffices && self.limits.settings().fraud == FraudPolicy::Challenge;
+        sending.classic = Some(challenge);
+        self.deliver_to_the_end(sending).await
+    }
+
+    fn sending(&self, slot: CodeSlot, has_recipient: bool, origin: Arc<Origin>) -> Sending {
+        let ask = self.limits.ask(slot.mobile.clone());
+        let (sender, trusted, classic, is_purged) = (Sender::Unknown, false, None, false);
+        Sending { slot, ask, origin, has_recipient, sender, trusted, classic, is_purged }
+    }
+
+    /// Is this a number that gets no code, not even of a user or a test? It depends on the digits alone, so it comes
+    /// first: nothing is looked up, counted or used up.
+    fn check_block(&self, mobile: &Mobile) -> Result<(), Error> {
+        let mut prefixes = self.settings.mobile_block.iter();
+        let blocked = prefixes.any(|prefix| mobile.as_str().starts_with(prefix));
+        if blocked { Err(Error::MobileBlocked) } else { Ok(()) }
+    }
+
+    /// May this number get a code for this purpose? Answers whether there is anyone to send it to.
+    async fn check_purpose(&self, mobile: &Mobile, purpose: Purpose, caller: Option<Identity>) -> Result<bool, Error> {
+        match purpose {
+            Purpose::Login => Ok(true),
+            Purpose::ResetPassword => Ok(self.users.user_by_mobile(mobile).await?.is_some()),
+            Purpose::ChangeMobile => caller.map(|_| true).ok_or(Error::TokenInvalid),
+            Purpose::DeleteAccount => {
+                let caller = caller.ok_or(Error::TokenInvalid)?;
+                let user = self.users.user(caller.user_id).await?.ok_or(Error::SessionRevoked)?;
+                if user.mobile == *mobile { Ok(true) } else { Err(Error::NumberNotAllowed) }
+            }
+        }
+    }
+
+    fn challenge_required(&self) -> Error {
+        Error::ImageCodeRequired(self.challenges.offers())
+    }
+
+    /// Counts a request by itself, before a challenge or a picture is looked at.
+    async fn count_ask(&self, sending: &mut Sending, is_classic: bool) -> Result<(), Error> {
+        loop {
+            let (ask, origin, sender) = (&sending.ask, &sending.origin, &sending.sender);
+            let asked = if is_classic {
+                self.limits.asked_classic(ask, origin, sender)
+            } else {
+                self.limits.asked(ask, origin, sender)
+            };
+            let Admission::Refused { name, retry_after } = self.codes.count(&asked).await? else { return Ok(()) };
+            // What an address may learn of numbers, it may learn of known ones, too.
+            if sending.sender != Sender::Unknown || name == LimitName::MobileTaken {
+                return Err(sending.limited(name, retry_after));
+            }
+            self.look_up(sending, name).await?;
+        }
+    }
+
+    /// Passes the limits, or issues a code if they let it. All count as strangers until a limit objects; then it is looked
+    /// up who asks, and the limits are asked once more on the terms of that sender.
+    async fn pass(&self, sending: &mut Sending, step: Step<'_>) -> Result<Tally, Error> {
+        loop {
+            let message = self.limits.message(&sending.ask, &sending.origin, &sending.sender);
+            let admission = match step {
+                Step::Survey => self.codes.survey(&message).await?,
+                Step::Issue(code) => {
+                    let asker = self.keys.asker(&sending.ask.mobile, &sending.origin);
+                    self.codes.issue_code(&sending.slot, code, &message, &asker, sending.trusted).await?
+                }
+            };
+            let name = match admission {
+                Admission::Admitted => return Ok(message),
+                Admission::Suspicious { .. } if sending.trusted || matches!(step, Step::Survey) => return Ok(message),
+                Admission::Refused { name: LimitName::SmsGap, retry_after } => {
+                    return Err(sending.limited(LimitName::SmsGap, retry_after));
+                }
+                Admission::Refused { name, retry_after } if sending.sender != Sender::Unknown => {
+                    return Err(sending.limited(name, retry_after));
+                }
+                Admission::Refused { name, .. } | Admission::Suspicious { name } => name,
+            };
+            if sending.sender == Sender::Unknown {
+                self.look_up(sending, name).await?;
+            } else if name == LimitName::SmsMobilesPerIp && !sending.is_purged {
+                self.purge(sending).await?;
+            } else {
+                self.suspect(sending, name).await?;
+            }
+        }
+    }
+
+    /// Finds out who asks, after a limit of this name has objected.
+    async fn look_up(&self, sending: &mut Sending, name: LimitName) -> Result<(), Error> {
+        let sender = self.guesses.sender(&sending.ask.mobile, &sending.origin).await?;
+        // Where a number is not to be told from a registered one, it counts as one.
+        sending.sender = if sending.conceals() && sender == Sender::Newcomer { Sender::Stranger } else { sender };
+        record_strangers_bound(name, &sending.sender, &sending.ask.mobile, &sending.origin);
+        Ok(())
+    }
+
+    /// Takes numbers that have signed in before out of those that the address asks for: they are not suspicious.
+    async fn purge(&self, sending: &mut Sending) -> Result<(), Error> {
+        let (ask, origin) = (&sending.ask, &sending.origin);
+        let mobiles = self.limits.mobiles_asked_for(ask, origin).await?;
+        let users = try_join_all(mobiles.iter().map(|mobile| self.users.user_by_mobile(mobile))).await?;
+        let known: Vec<_> = users.into_iter().flatten().map(|user| user.mobile).collect();
+        if !known.is_empty() {
+            self.limits.forget_mobiles(ask, origin, &known).await?;
+        }
+        sending.is_purged = true;
+        Ok(())
+    }
+
+    /// Does what `FRAUD` says about a suspicious message.
+    async fn suspect(&self, sending: &mut Sending, name: LimitName) -> Result<(), Error> {
+        let (ask, origin) = (&sending.ask, &sending.origin);
+        record(Event::Suspicion, name, Some(&ask.mobile), origin);
+        match self.limits.settings().fraud {
+            FraudPolicy::Record => {}
+            FraudPolicy::Deny => return Err(self.limits.deny(name, ask, origin)),
+            FraudPolicy::Challenge => match &sending.classic {
+                None => return Err(self.challenge_required()),
+                Some(Some(challenge)) => self.challenges.check(challenge, &ask.mobile, origin).await?,
+                Some(None) => self.limits.picture_under_suspicion(ask, origin).await?,
+            },
+        }
+        sending.trusted = true;
+        Ok(())
+    }
+
+    async fn deliver_to_the_end(self: &Arc<Self>, sending: Sending) -> Result<(), Error> {
+        let this = self.clone();
+        self.detached.to_the_end(async move { this.deliver(sending).await }).await
+    }
+
+    /// Issues a code and hands it to the vendor. A number without a recipient gets a decoy, which answers as a code does.
+    async fn deliver(self: Arc<Self>, mut sending: Sending) -> Result<(), Error> {
+        let code = random_digits(self.settings.length);
+        let kept = if sending.has_recipient { code.as_str() } else { DECOY };
+        let digest = self.keys.digest(&sending.slot, kept);
+        let pending = PendingCode { digest, tries_per_asker: self.settings.max_attempts, ttl: self.settings.ttl };
+        let message = self.pass(&mut sending, Step::Issue(&pending)).await?;
+        // Whether a number is known must not show in how long a vendor takes, nor in whether it takes the message.
+        let in_silence = sending.conceals();
+        let has_recipient = sending.has_recipient;
+        let detached = self.detached.clone();
+        let hand_over = async move { self.hand_over(&sending, code, &pending.digest, &message).await };
+        match (has_recipient, in_silence) {
+            (false, _) => Ok(()),
+            (true, false) => hand_over.await,
+            (true, true) => {
+                detached.spawn(hand_over);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a message to the vendor. If none takes it, code, gap and quotas are given back, and the failure counts.
+    async fn hand_over(&self, sending: &Sending, code: String, digest: &str, message: &Tally) -> Result<(), Error> {
+        let Sending { slot, origin, .. } = sending;
+        let subject = Subject { mobile: Some(&slot.mobile), reason: Some(slot.purpose.as_str()), ..Subject::default() };
+        let Err(error) = self.provider.send(&self.message(slot, code)).await else {
+            event::record(Event::CodeSent, origin, subject);
+            return Ok(());
+        };
+        tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
+        event::record(Event::CodeNotSent, origin, subject);
+        // Where nothing may tell that the number is known, all stays as it would for an unknown one.
+        if !sending.conceals()
+            && let Err(error) = self.take_back(sending, digest, message, error.is_the_vendors_failure()).await
+        {
+            tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
+        }
+        Err(match error {
+            SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.resend_gap() },
+            SmsError::Refused { .. } | SmsError::NumberRefused { .. } | SmsError::Unreachable { .. } => {
+                Error::SmsSendFailed
+            }
+        })
+    }
+
+    async fn take_back(
+        &self,
+        Sending { slot, ask, origin, sender, .. }: &Sending,
+        digest: &str,
+        message: &Tally,
+        has_failed: bool,
+    ) -> Result<(), StoreError> {
+        self.codes.withdraw_code(slot, digest).await?;
+        self.codes.uncount(message).await?;
+        if has_failed { self.limits.message_failed(ask, origin, sender).await } else { Ok(()) }
+    }
+
+    fn message(&self, slot: &CodeSlot, code: String) -> SmsMessage {
+        let mut message = SmsMessage {
+            mobile: slot.mobile.clone(),
+            purpose: slot.purpose.as_str(),
+            code,
+            ttl: self.settings.ttl,
+            text: String::new(),
+        };
+        let minutes = message.minutes().to_string();
+        message.text = self.settings.text.replace("{code}", &message.code).replace("{minutes}", &minutes);
+        if let Some(domain) = &self.settings.text_domain {
+            message.text += &format!("\n@{domain} #{}", message.code);
+        }
+        message
+    }
+}
+
+impl Sending {
+    /// Must nothing tell whether the number is registered?
+    fn conceals(&self) -> bool {
+        self.slot.purpose == Purpose::ResetPassword
+    }
+
+    fn limited(&self, name: LimitName, retry_after: Duration) -> Error {
+        limited(name, retry_after, Some(&self.ask.mobile), &self.origin)
+    }
+}
+
+/// Digits from a cryptographically secure generator, all equally likely (ASVS 6.5.3).
+fn random_digits(length: usize) -> String {
+    let mut random = rand::rng();
+    (0..length).map(|_| char::from(random.random_range(b'0'..=b'9'))).collect()
+}
