@@ -10,7 +10,7 @@ use crate::support::{
     Answer, TestApp, Tokens, backends::Backends, expect_ended, expect_goes_on, on_every_backend, other_than,
 };
 
-const UNLIMITED: [&str; 2] = ["--image-code=never", "--sms-per-ip-per-hour=0"];
+const UNLIMITED: [&str; 3] = ["--image-code=never", "--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0"];
 
 /// A mobile with the code that was sent to it.
 #[derive(Clone)]
@@ -136,7 +136,7 @@ async fn a_key_that_redis_cannot_use_costs_nobody_else_anything() {
     let app = TestApp::start_with(Backends::SQLITE_AND_REDIS, &UNLIMITED).await;
     let guests = guests(&app, "1381", 40).await;
     let (client, prefix) = app.stores.redis().unwrap();
-    let counter = format!("{prefix}limit:wrong_codes:13810000020");
+    let counter = format!("{prefix}limit:wrong_codes:13810000020:127.0.0.1");
     let _: () = client.set(&counter, "not what it should be", None, None, false).await.unwrap();
     let answers = join_all(guests.iter().map(|guest| sign_in(&app, guest, None))).await;
     for (number, answer) in answers.iter().enumerate() {

@@ -6,9 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{
-    MOBILE, PASSWORD, TestApp,
-    backends::Backends,
-    expect_retry_after, on_every_backend,
+    MOBILE, PASSWORD, TestApp, expect_retry_after, on_every_backend,
     process::until,
     senders::{DAY, HERE, HOUR, OTHER, PHONE, PROXY, THERE, at, messages_to, numbers, scattered_numbers, stranger},
 };

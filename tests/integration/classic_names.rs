@@ -14,7 +14,7 @@ fn numbers() -> impl Iterator<Item = String> {
     (13_700_000_000_u64..).map(|number| number.to_string())
 }
 
-const NO_LIMIT: &[&str] = &["--sms-per-ip-per-hour=0"];
+const NO_LIMIT: &[&str] = &["--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0"];
 
 const PICTURE_IDS: [&str; 6] = ["code_id", "cur_id", "cur", "image_code_id", "image_code_key", "id"];
 const PICTURE_TEXTS: [&str; 2] = ["text", "image_code"];

@@ -224,7 +224,7 @@ async fn a_kill_of_postgresql_loses_neither_a_session_nor_a_code() {
     let mut postgresql = Server::postgresql().await;
     let app = TestApp::start_with(
         Backends::SQLITE_AND_IN_PROCESS,
-        &[&postgresql.flag(), "--image-code=never", "--sms-per-ip-per-hour=0"],
+        &[&postgresql.flag(), "--image-code=never", "--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0"],
     )
     .await;
     let mut codes = Vec::new();

@@ -360,7 +360,7 @@ on_every_backend! {
 
 #[tokio::test]
 async fn numbers_stand_for_mobile_and_code_with_their_zeros() {
-    let flags = ["--sms-per-ip-per-hour=0"];
+    let flags = ["--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0"];
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
     for number in 13_700_000_000_u64..13_700_000_200 {
         let code = app.classic_code(&number.to_string()).await;

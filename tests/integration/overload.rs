@@ -50,7 +50,7 @@ impl Busy {
 
 on_every_backend! {
     async fn a_password_that_would_wait_too_long_is_refused_and_costs_nothing(backends: Backends) {
-        let app = TestApp::start_with(backends, &["--verify-per-mobile-per-hour=1", "--sms-resend-seconds=0"]).await;
+        let app = TestApp::start_with(backends, &["--verify-per-mobile-per-hour=3", "--sms-resend-seconds=0"]).await;
         let tokens = Tokens::of(&app.register(MOBILE, PASSWORD).await.expect_errno(0));
         let code = app.classic_code(NEWCOMER).await;
         let reset = app.code_for("reset_password", MOBILE, "").await;
@@ -83,8 +83,10 @@ on_every_backend! {
         drop(busy);
         app.app.hashing.set_max_wait(PATIENCE);
 
-        // The one guess of this hour is still there, and so are the codes.
-        app.post("/app/v1_0/authorizations/password", wrong.clone()).await.expect_error(401, "credentials_invalid");
+        // The three guesses of this hour are still there, and so are the codes.
+        for _ in 0..3 {
+            app.post("/app/v1_0/authorizations/password", wrong.clone()).await.expect_error(401, "credentials_invalid");
+        }
         app.post("/api/v1.0/users", registration.clone()).await.expect_errno(0);
         app.post("/app/v1_0/password_resets", resetting.clone()).await.expect(204);
     }

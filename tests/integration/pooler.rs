@@ -22,7 +22,14 @@ use crate::{
 const UNNAMED: &str = "--database-statements=unnamed";
 
 async fn start(pooler: &Server) -> TestApp {
-    let flags = [&*pooler.flag(), UNNAMED, "--image-code=never", "--sms-per-ip-per-hour=0", "--sms-resend-seconds=0"];
+    let flags = [
+        &*pooler.flag(),
+        UNNAMED,
+        "--image-code=never",
+        "--sms-per-ip-per-hour=0",
+        "--sms-asks-per-ip-per-hour=0",
+        "--sms-resend-seconds=0",
+    ];
     TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await
 }
 

@@ -49,7 +49,13 @@ impl Pair {
 
     async fn app(&self) -> TestApp {
         let url = format!("--database-url=postgres://postgres@127.0.0.1:{}/postgres", self.address.port);
-        let flags = [&*url, "--image-code=never", "--sms-per-ip-per-hour=0", "--sms-resend-seconds=0"];
+        let flags = [
+            &*url,
+            "--image-code=never",
+            "--sms-per-ip-per-hour=0",
+            "--sms-asks-per-ip-per-hour=0",
+            "--sms-resend-seconds=0",
+        ];
         TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await
     }
 

@@ -53,7 +53,14 @@ async fn a_cluster_of_valkey_outlives_a_primary() {
 async fn outlives_a_primary(mut redis: ReplicatedRedis) {
     // One message more than the users have had.
     let total = format!("--sms-total-per-hour={}", USERS + 1);
-    let flags = [&*redis.flag, "--image-code=never", "--sms-per-ip-per-hour=0", "--sms-resend-seconds=600", &total];
+    let flags = [
+        &*redis.flag,
+        "--image-code=never",
+        "--sms-per-ip-per-hour=0",
+        "--sms-asks-per-ip-per-hour=0",
+        "--sms-resend-seconds=600",
+        &total,
+    ];
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
     let users = app.codes(USERS).await;
 
@@ -108,6 +115,7 @@ async fn a_primary_that_became_a_replica_is_left() {
         "--sms-resend-seconds=0",
         "--sms-per-mobile-per-day=0",
         "--sms-per-ip-per-hour=0",
+        "--sms-asks-per-ip-per-hour=0",
     ];
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
     let code = app.code(MOBILE).await;

@@ -135,7 +135,7 @@ on_every_backend! {
 
 on_every_backend! {
     async fn an_account_has_at_most_a_hundred_sessions(backends: Backends) {
-        let flags = [NO_GAP, "--sms-per-mobile-per-day=0", "--sms-per-ip-per-hour=0", "--image-code=never"];
+        let flags = [NO_GAP, "--sms-per-mobile-per-day=0", "--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0", "--image-code=never"];
         let app = TestApp::start_with(backends, &flags).await;
         let first = app.sign_in(MOBILE).await;
         let second = app.sign_in(MOBILE).await;

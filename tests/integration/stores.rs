@@ -2,7 +2,7 @@
 
 mod ephemeral;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use futures_util::future::join_all;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::support::{MOBILE, backends::Stores, on_every_backend};
 
+const HOUR: Duration = Duration::from_secs(3600);
 const COUNT: &str = "a count of wrong guesses";
 const LIFETIME: Lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
 

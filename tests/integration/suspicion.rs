@@ -3,9 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    MOBILE, PASSWORD, TestApp,
-    backends::Backends,
-    on_every_backend,
+    MOBILE, PASSWORD, TestApp, on_every_backend,
     senders::{DAY, HERE, HOUR, PROXY, THERE, at, messages_to, numbers, scattered_numbers},
 };
 

@@ -164,6 +164,11 @@ impl Acquaintance {
         let networks = ips.into_iter().flatten().filter_map(|ip| Some(network_of(ip.parse().ok()?)));
         Self { device_hash, networks: networks.collect() }
     }
+
+    /// Is there anything to know an owner by?
+    fn tells(&self) -> bool {
+        self.device_hash.is_some() || !self.networks.is_empty()
+    }
 }
 
 /// Whose guess is it, as far as the network tells?

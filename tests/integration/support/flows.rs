@@ -6,8 +6,13 @@ use serde_json::json;
 use super::{PASSWORD, TestApp, Tokens, expect_ended, expect_goes_on, other_than};
 
 /// What [`all_work`] needs: it asks for many codes.
-pub const FLAGS: [&str; 4] =
-    ["--image-code=never", "--sms-resend-seconds=0", "--sms-per-ip-per-hour=0", "--sms-per-mobile-per-day=0"];
+pub const FLAGS: [&str; 5] = [
+    "--image-code=never",
+    "--sms-resend-seconds=0",
+    "--sms-per-ip-per-hour=0",
+    "--sms-asks-per-ip-per-hour=0",
+    "--sms-per-mobile-per-day=0",
+];
 
 /// Walks through all flows, with mobiles that start with these 8 digits: each call needs others.
 pub async fn all_work(app: &TestApp, series: &str) {

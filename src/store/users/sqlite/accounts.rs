@@ -225,6 +225,8 @@ fn acquaintances_from(rows: &[SqliteRow]) -> sqlx::Result<Option<Acquaintances>>
         let row = Stored::of("users", row);
         Ok(Acquaintance::new(row.get("device_hash")?, [row.get("ip")?, row.get("last_ip")?]))
     });
-    let sessions = sessions.collect::<sqlx::Result<_>>()?;
+    let mut sessions = sessions.collect::<sqlx::Result<Vec<_>>>()?;
+    // Without a session there is a row all the same.
+    sessions.retain(Acquaintance::tells);
     Ok(Some(Acquaintances { user_id: Stored::of("users", first).get("id")?, sessions }))
 }
