@@ -25,6 +25,9 @@ const PEOPLE: Pumper = Pumper { reads: 10, redeems: false };
 /// With the phones that the messages go to.
 const PHONES: Pumper = Pumper { reads: 0, redeems: true };
 
+/// So many messages that are not redeemed a block and a prefix get in a day; after one more they are suspicious.
+const UNREDEEMED: usize = 20 + 1;
+
 /// The hours of a day at which a pumper with many addresses is watched. What suspicion has not let through at one of them
 /// it does not let through an hour later either.
 const SOME_HOURS: [u64; 4] = [0, 1, 12, 23];
@@ -101,9 +104,9 @@ async fn pumped(backends: Backends, addresses: Vec<String>, prefixes: usize, pum
 on_both_stores! {
     async fn one_address_pumps_what_suspicion_lets_through(backends: Backends) {
         let day: Vec<_> = (0..24).collect();
-        // The most messages in a day. Without pictures: 20 that are not redeemed, or 10 numbers an hour that are. One picture
+        // The most messages in a day. Without pictures: 21 that are not redeemed, or 10 numbers an hour that are. One picture
         // in ten lets 6 of the 60 asks of an hour through.
-        let pumpers = [(BLIND, 20), (OCR, 20 + 6 * 24), (PEOPLE, 30 * 24), (PHONES, 10 * 24)];
+        let pumpers = [(BLIND, UNREDEEMED), (OCR, UNREDEEMED + 6 * 24), (PEOPLE, 30 * 24), (PHONES, 10 * 24)];
         for (pumper, most) in pumpers {
             let address = vec!["203.0.113.1".to_owned()];
             let pumped = pumped(backends, address, 140, pumper, &day).await;
@@ -118,7 +121,7 @@ on_both_stores! {
         let addresses = (0..256).map(|n| format!("203.0.113.{n}")).collect();
         let pumped = pumped(backends, addresses, 1000, BLIND, &SOME_HOURS).await;
         report("pumping from a /24, a day, no picture read", &pumped);
-        assert!(pumped.total() <= 20 + 16, "what is under way at the same time may slip through: {pumped:?}");
+        assert!(pumped.total() <= UNREDEEMED, "{pumped:?}");
     }
 }
 
@@ -128,27 +131,27 @@ on_both_stores! {
         let addresses = (0..256).map(|n| format!("2001:db8:7:{:x}::1", n << 8)).collect();
         let pumped = pumped(backends, addresses, 1000, BLIND, &SOME_HOURS).await;
         report("pumping from a /48, a day, no picture read", &pumped);
-        assert!(pumped.total() <= 20 + 16, "{pumped:?}");
+        assert!(pumped.total() <= UNREDEEMED, "{pumped:?}");
     }
 }
 
 on_both_stores! {
-    async fn a_thousand_scattered_addresses_pump_20_messages_to_each_prefix(backends: Backends) {
+    async fn a_thousand_scattered_addresses_pump_21_messages_to_each_prefix(backends: Backends) {
         const PREFIXES: usize = 50;
         let addresses = (0..1000).map(scattered).collect();
         let pumped = pumped(backends, addresses, PREFIXES, BLIND, &SOME_HOURS).await;
         report("pumping from 1,000 scattered addresses to numbers of 50 prefixes, a day, no picture read", &pumped);
-        assert!(pumped.total() <= 20 * PREFIXES + 16, "{pumped:?}");
+        assert!(pumped.total() <= UNREDEEMED * PREFIXES, "{pumped:?}");
     }
 }
 
 on_both_stores! {
-    async fn scattered_addresses_and_numbers_pump_20_messages_from_each_block(backends: Backends) {
+    async fn scattered_addresses_and_numbers_pump_21_messages_from_each_block(backends: Backends) {
         const BLOCKS: usize = 50;
         let addresses = (0..BLOCKS).map(scattered).collect();
         let pumped = pumped(backends, addresses, 5000, BLIND, &SOME_HOURS).await;
         report("pumping from 50 scattered addresses to scattered numbers, a day, no picture read", &pumped);
-        assert!(pumped.total() <= 20 * BLOCKS, "{pumped:?}");
+        assert!(pumped.total() <= UNREDEEMED * BLOCKS, "{pumped:?}");
     }
 }
 
