@@ -281,9 +281,11 @@ impl SmsCodes {
         };
         tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
         event::record(Event::CodeNotSent, origin, subject);
+        // A number that vendors refuse costs a call each time, though no vendor fails. One that asks to wait has told when.
+        let has_failed = !matches!(error, SmsError::Throttled { .. });
         // Where nothing may tell that the number is known, all stays as it would for an unknown one.
         if !sending.conceals()
-            && let Err(error) = self.take_back(sending, digest, message, error.is_the_vendors_failure()).await
+            && let Err(error) = self.take_back(sending, digest, message, has_failed).await
         {
             tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
         }
