@@ -182,6 +182,7 @@ pub struct DeviceKind;
 
 impl DeviceKind {
     const NAME: &str = "Device";
+    const PLATFORM: &str = "DevicePlatform";
 }
 
 impl Kind for DeviceKind {
@@ -190,6 +191,11 @@ impl Kind for DeviceKind {
     }
 
     fn register(registry: &mut Registry) {
+        registry.create_schema::<Platform, _>(Self::PLATFORM.to_owned(), |_| MetaSchema {
+            description: Some("What a device runs; `null` is as if left out."),
+            enum_items: Platform::ALL.iter().map(|platform| platform.as_str().into()).collect(),
+            ..MetaSchema::new("string")
+        });
         registry.create_schema::<Self, _>(Self::NAME.to_owned(), |_| {
             let member = |description, schema| {
                 MetaSchemaRef::Inline(Box::new(MetaSchema { description: Some(description), ..schema }))
@@ -201,36 +207,30 @@ impl Kind for DeviceKind {
                 pattern: Some("^[A-Za-z0-9_-]{16,64}$".to_owned()),
                 ..text()
             };
-            let platforms = Platform::ALL.iter().map(|platform| platform.as_str().into()).collect();
             MetaSchema {
                 description: Some(
                     "The device that a request comes from. By its id, users are known where strangers have used up the \
-                     limits of a number: send it with every call that takes it. `null` is as if left out, here and in \
-                     its members.",
+                     limits of a number: send it with every call that takes it. `null` is as if left out.",
                 ),
                 properties: vec![
                     (
                         "id",
                         member(
                             "A secret that the app makes up once and keeps for as long as it is installed, such as a \
-                             random UUID: 16 to 64 letters, digits, `_` and `-`. The service keeps a keyed hash of it.",
+                             random UUID: 16 to 64 letters, digits, `_` and `-`. The service keeps a keyed hash of it. `null` \
+                             is as if left out.",
                             id,
                         ),
                     ),
                     (
                         "name",
                         member(
-                            "What users see in their list of sessions, at most 64 characters.",
+                            "What users see in their list of sessions, at most 64 characters; `null` or empty is as if left \
+                             out.",
                             MetaSchema { max_length: Some(64), ..text() },
                         ),
                     ),
-                    (
-                        "platform",
-                        member(
-                            "What the device runs.",
-                            MetaSchema { enum_items: platforms, ..MetaSchema::new("string") },
-                        ),
-                    ),
+                    ("platform", MetaSchemaRef::Reference(Self::PLATFORM.to_owned())),
                 ],
                 ..MetaSchema::new("object")
             }
