@@ -512,7 +512,7 @@ on_every_backend! {
         let session = NewSession { origin: Arc::new(origin), ..begun(now) };
         signed_in(&*users, &session).await;
         let refresh = async |counter, ip: &str| match users.rotate(session.id, counter, &refresher(ip), now, LIFETIME).await {
-            Ok(Rotation::Rotated(session, former)) => (session, former),
+            Ok(Rotation::Rotated(session, former)) => (*session, former),
             other => panic!("{}", other.is_ok()),
         };
         let (first, former): (Session, _) = refresh(0, "192.0.2.2").await;

@@ -65,7 +65,7 @@ pub struct NewUser {
 #[derive(Clone)]
 pub enum Rotation {
     /// The session goes on; its `refresh_counter` is that of the token to hand out.
-    Rotated(Session, FormerRefresh),
+    Rotated(Box<Session>, FormerRefresh),
     /// A token older than the previous one: the session of this user is over now.
     Reused(Uuid),
     /// The session was ended before, by itself or with all others.

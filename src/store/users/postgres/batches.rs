@@ -218,7 +218,7 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
                 Some(FormerRefresh { used_before, ip, user_agent })
             })?;
         let session = session_from(row, false)?;
-        rotations.insert((session.id, presented), Rotation::Rotated(session, former));
+        rotations.insert((session.id, presented), Rotation::Rotated(Box::new(session), former));
     }
     let refused: Vec<_> = round.iter().filter(|call| !rotations.contains_key(&call.token())).collect();
     if refused.is_empty() { Ok(()) } else { refuse(session, &refused, rotations).await }

@@ -219,7 +219,7 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
         let presented = session.refresh_counter - 1;
         let Some((_, counter, former)) = former.get(&session.id) else { continue };
         let former = FormerRefresh { used_before: *counter > presented, ..former.clone() };
-        rotations.insert((session.id, presented), Rotation::Rotated(session, former));
+        rotations.insert((session.id, presented), Rotation::Rotated(Box::new(session), former));
     }
     for call in round {
         if let Entry::Vacant(refused) = rotations.entry(call.token()) {
