@@ -18,7 +18,6 @@ use fred::{
         Builder, Expiration, FromValue, Key, SetOptions, Value,
         config::{ReconnectPolicy, TcpConfig},
         scripts::Script,
-        sorted_sets::ZSort,
     },
 };
 use tokio::task::AbortHandle;
@@ -127,9 +126,7 @@ impl EphemeralStore for Redis {
 
     async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
         let since = format!("({}", millis_of(at) - millis(counter.window));
-        let key = self.keys.counter(counter);
-        let members = self.link.pool.zrange(key, since, "+inf", Some(ZSort::ByScore), false, None, false);
-        traces::call(STORE, members).await.map_err(|error| self.link.unavailable(&error))
+        self.run(&scripts::MEMBERS, vec![self.keys.counter(counter)], vec![since.into()]).await
     }
 
     async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError> {

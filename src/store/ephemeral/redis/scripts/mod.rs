@@ -188,6 +188,10 @@ pub static UNCOUNT: LazyLock<Script> = LazyLock::new(|| {
 /// `KEYS`: counters. Returns what the first one counted.
 pub static CLEAR: LazyLock<Script> = LazyLock::new(|| script("return clear(1, #KEYS)"));
 
+/// `KEYS`: a counter. `ARGV`: the time, with a parenthesis before it, after which its members are.
+pub static MEMBERS: LazyLock<Script> =
+    LazyLock::new(|| Script::from_lua("return redis.call('ZRANGE', KEYS[1], ARGV[1], '+inf', 'BYSCORE')"));
+
 /// `KEYS`: a flow. `ARGV`: now, how many codes more are redeemed.
 pub static ADD_REDEEMED: LazyLock<Script> =
     LazyLock::new(|| script("add_redeemed(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])) return 0"));
