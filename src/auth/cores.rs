@@ -1,12 +1,12 @@
 //! Work that keeps a core busy for milliseconds: never on the async threads, never on all cores twice.
 
+mod line;
+
 use std::{
-    collections::HashMap,
     num::NonZero,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -17,107 +17,54 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use line::Line;
+pub use line::Place;
+
 use super::error::Error;
 use crate::telemetry::{metrics, traces};
 
 /// How long work waits for its turn before its caller is refused, on however few cores and behind however costly work.
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
-/// How much short work may wait, what callers have given up on included: it takes memory until its turn comes.
-const QUEUE: usize = 1024;
+/// How much may wait, what callers have given up on included: it takes memory until its turn comes.
+const QUEUE: usize = 4096;
 
-/// How much long work may wait for each thread: about as much as the thread does within [`MAX_WAIT`].
-const QUEUE_OF_LONG_WORK: usize = 32;
-
-/// The share of one network in a queue is one in so many.
-const SHARES: usize = 4;
-
-/// Runs one kind of work on dedicated threads, in the order in which it came. The same few threads for good: what they
-/// have freed they use again, where many would each keep the memory of a hash.
+/// Runs one kind of work on dedicated threads: that of one network in the order in which it came, and one piece of each
+/// network in turn. The same few threads for good: what they have freed they use again, where many would each keep the
+/// memory of a hash.
 pub struct Cores {
     name: &'static str,
-    queue: SyncSender<Job>,
+    line: Arc<Line>,
     max_wait_millis: AtomicU64,
-    places: Arc<Places>,
 }
 
-/// The places in a queue.
-struct Places {
-    capacity: usize,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    by_network: HashMap<String, usize>,
-}
-
-/// A place in a queue, free again once the work in it begins or is dropped.
-pub struct Place {
-    places: Arc<Places>,
-    network: Option<String>,
-}
-
-impl Places {
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().expect("lock poisoned")
-    }
-
-    fn take(self: &Arc<Self>, network: Option<String>) -> Option<Place> {
-        let mut taken = self.taken();
-        let of_network = network.as_ref().and_then(|network| taken.by_network.get(network)).copied().unwrap_or(0);
-        if taken.all >= self.capacity || of_network >= (self.capacity / SHARES).max(1) {
-            return None;
-        }
-        taken.all += 1;
-        if let Some(network) = &network {
-            taken.by_network.insert(network.clone(), of_network + 1);
-        }
-        Some(Place { places: self.clone(), network })
-    }
-}
-
-impl Drop for Place {
+impl Drop for Cores {
     fn drop(&mut self) {
-        let mut taken = self.places.taken();
-        taken.all -= 1;
-        let Some(network) = &self.network else { return };
-        if let Some(of_network) = taken.by_network.get_mut(network) {
-            *of_network -= 1;
-            if *of_network == 0 {
-                taken.by_network.remove(network);
-            }
-        }
+        self.line.close();
     }
 }
-
-type Job = Box<dyn FnOnce() + Send>;
 
 impl Cores {
     /// On every core, for work that is done in a millisecond.
     pub fn all(name: &'static str) -> Self {
-        Self::new(name, cores(), QUEUE)
+        Self::new(name, cores())
     }
 
     /// On half of the cores (at least one), for work that takes long: the other half answers everybody else.
     pub fn half(name: &'static str) -> Self {
-        let threads = cores().div_ceil(2);
-        Self::new(name, threads, threads * QUEUE_OF_LONG_WORK)
+        Self::new(name, cores().div_ceil(2))
     }
 
-    fn new(name: &'static str, threads: usize, capacity: usize) -> Self {
+    fn new(name: &'static str, threads: usize) -> Self {
         metrics::WORK_QUEUE.add([name], 0.0);
         metrics::QUEUE_FULL.expect([name]);
-        let (queue, jobs) = sync_channel(capacity);
-        let jobs = Arc::new(Mutex::new(jobs));
+        let line = Arc::new(Line::new(QUEUE));
         for _ in 0..threads {
-            let jobs = Arc::clone(&jobs);
+            let line = line.clone();
             let thread = thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || work(&jobs)).expect("the system has room for a thread of each core");
+            thread.spawn(move || work(&line)).expect("the system has room for a thread of each core");
         }
-        let places = Arc::new(Places { capacity, taken: Mutex::default() });
-        let cores = Self { name, queue, max_wait_millis: AtomicU64::default(), places };
+        let cores = Self { name, line, max_wait_millis: AtomicU64::default() };
         cores.set_max_wait(MAX_WAIT);
         cores
     }
@@ -132,7 +79,7 @@ impl Cores {
     /// # Errors
     /// [`Error::Overloaded`] when the queue or the share is full.
     pub fn place(&self, network: Option<String>) -> Result<Place, Error> {
-        self.places.take(network).ok_or_else(|| overloaded(self.name))
+        self.line.place(network).ok_or_else(|| overloaded(self.name))
     }
 
     /// Runs the work when its turn comes, in a place outside all shares, unless the caller has gone away by then.
@@ -153,7 +100,7 @@ impl Cores {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<(T, Instant), Error> {
         traces::step(self.name, async {
-            let (turn, answered) = self.queue(place, work)?;
+            let (turn, answered) = self.queue(place, work);
             let began = turn.await?;
             let done = answered.await.map_err(|_| Error::Internal(format!("{}: a panic", self.name)))?;
             Ok((done, began))
@@ -166,10 +113,11 @@ impl Cores {
         &self,
         place: Place,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(impl Future<Output = Result<Instant, Error>>, oneshot::Receiver<T>), Error> {
+    ) -> (impl Future<Output = Result<Instant, Error>>, oneshot::Receiver<T>) {
         let (name, queued) = (self.name, Instant::now());
         let (begin, mut begun) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
+        let network = place.network().clone();
         let job = move || {
             drop(place);
             metrics::WORK_QUEUE.add([name], -1.0);
@@ -183,10 +131,7 @@ impl Cores {
             }
         };
         metrics::WORK_QUEUE.add([name], 1.0);
-        self.queue.try_send(Box::new(job)).map_err(|_| {
-            metrics::WORK_QUEUE.add([name], -1.0);
-            overloaded(name)
-        })?;
+        self.line.push(&network, Box::new(job));
         let max_wait = Duration::from_millis(self.max_wait_millis.load(Ordering::Relaxed));
         let turn = async move {
             let came = match timeout(max_wait, &mut begun).await {
@@ -199,7 +144,7 @@ impl Cores {
             };
             if came { Ok(Instant::now()) } else { Err(overloaded(name)) }
         };
-        Ok((turn, answered))
+        (turn, answered)
     }
 }
 
@@ -208,11 +153,8 @@ fn overloaded(name: &'static str) -> Error {
     Error::Overloaded
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = jobs.lock().expect("no panic while the queue is held").recv();
-        // When nobody can ask any more, there is nothing left to do.
-        let Ok(job) = job else { break };
+fn work(line: &Line) {
+    while let Some(job) = line.take() {
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
             tracing::error!("work on a core ended in a panic");
         }

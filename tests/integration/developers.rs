@@ -64,7 +64,7 @@ async fn sign_in(app: &TestApp, (name, value): (&str, &str), (mobile, code): (&s
 
 on_every_backend! {
     async fn behind_a_proxy_that_is_not_declared_there_is_nothing_for_developers(backends: Backends) {
-        let app = TestApp::start(backends).await;
+        let app = TestApp::start_with(backends, &["--verify-per-mobile-per-hour=0"]).await;
         for mark in MARKS {
             sms_page(&app, mark).await.expect_error(404, "not_found");
             sign_in(&app, mark, EXAMPLE).await.expect_error(400, "sms_code_expired");

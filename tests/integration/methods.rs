@@ -95,7 +95,7 @@ async fn every_operation_behind_get_either_answers_head_as_get_or_refuses_it() {
     let app = TestApp::start(Backends::SQLITE_AND_IN_PROCESS).await;
     let token = app.sign_in(MOBILE).await.access;
     let all = reads(&app);
-    assert_eq!(all.len(), 19);
+    assert_eq!(all.len(), 20);
     let actions: Vec<_> = ACTIONS.iter().map(|(id, _)| *id).chain([SIGN_OUT.0]).collect();
     for action in &actions {
         assert!(all.iter().any(|(id, _)| id == action), "no {action}");

@@ -34,7 +34,7 @@ impl Blocker {
 }
 
 fn one_thread() -> Arc<Cores> {
-    Arc::new(Cores::new("test", 1, QUEUE))
+    Arc::new(Cores::new("test", 1))
 }
 
 #[tokio::test]
@@ -85,8 +85,8 @@ async fn work_whose_caller_has_gone_away_is_not_done() {
 async fn more_than_memory_should_hold_is_refused_at_once() {
     let cores = one_thread();
     let (blocker, _blocked) = Blocker::on(&cores).await;
-    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(cores.place(None)?, || ()).map(drop)).collect();
-    assert!(waiting.iter().all(Result::is_ok));
+    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(cores.place(None).unwrap(), || ())).collect();
+    assert_eq!(waiting.len(), QUEUE);
     let before = Instant::now();
     assert!(matches!(cores.run(|| ()).await, Err(Error::Overloaded)));
     assert_eq!(Instant::now(), before);
@@ -106,9 +106,9 @@ async fn a_network_takes_no_more_than_its_share_and_has_it_back_once_its_work_be
     let cores = one_thread();
     let (blocker, _blocked) = Blocker::on(&cores).await;
     let crowd = || cores.place(Some("192.0.2.1".to_owned()));
-    let share = QUEUE / SHARES;
+    let share = QUEUE / line::SHARES;
     let mut places: Vec<_> = (0..share - 1).map(|_| crowd().unwrap()).collect();
-    let queued = cores.queue(crowd().unwrap(), || ()).unwrap();
+    let queued = cores.queue(crowd().unwrap(), || ());
     assert!(matches!(crowd(), Err(Error::Overloaded)));
     assert!(cores.place(Some("192.0.2.2".to_owned())).is_ok());
     assert!(cores.place(None).is_ok());
@@ -132,5 +132,24 @@ async fn all_networks_together_take_no_more_than_the_queue() {
     assert!(matches!(cores.place(None), Err(Error::Overloaded)));
     drop(places);
     assert!(place(8).is_ok());
-    assert_eq!((cores.places.taken().all, cores.places.taken().by_network.len()), (0, 0));
+    assert_eq!(cores.line.taken(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_network_with_much_work_delays_another_by_one_piece() {
+    let cores = one_thread();
+    let (blocker, _blocked) = Blocker::on(&cores).await;
+    tokio::time::resume();
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let queue = |network: &str| {
+        let (order, noted) = (order.clone(), network.to_owned());
+        let place = cores.place(Some(network.to_owned())).unwrap();
+        cores.queue(place, move || order.lock().unwrap().push(noted))
+    };
+    let waiting: Vec<_> = ["crowd"; 20].into_iter().chain(["one", "other"]).map(queue).collect();
+    drop(blocker);
+    for (_, done) in waiting {
+        done.await.unwrap();
+    }
+    assert_eq!(order.lock().unwrap()[..4], ["crowd", "one", "other", "crowd"]);
 }

@@ -36,6 +36,8 @@ pub struct InProcess {
 struct State {
     pictures: Pictures,
     codes: Expiring<CodeSlot, StoredCode>,
+    /// The digests of the codes that were used up, for the life that they had left.
+    used: Expiring<CodeSlot, String>,
     replays: Expiring<(CodeSlot, String), String>,
     once: Expiring<String, ()>,
     counters: Counters,
@@ -194,6 +196,7 @@ impl State {
     fn sweep(&mut self, now: DateTime<Utc>) {
         self.pictures.sweep(now);
         self.codes.sweep(now, &mut self.shares);
+        self.used.sweep(now, &mut self.shares);
         self.replays.sweep(now, &mut self.shares);
         self.once.sweep(now, &mut self.shares);
         self.counters.sweep(now, &mut self.shares);
@@ -216,6 +219,7 @@ impl State {
     }
 
     fn put_code(&mut self, slot: &CodeSlot, code: StoredCode, now: DateTime<Utc>, ttl: Duration) {
+        self.used.take(slot, now, &mut self.shares);
         let network = code.network.clone();
         self.codes.insert(slot.clone(), code, Some(&network), now, ttl, &mut self.shares);
     }
@@ -280,6 +284,10 @@ impl State {
                 Err(Redemption::Refused { name: LimitName::StrangersTries, retry_after: life })
             }
             Some((Tries::Left(1..), digest, _)) => Ok(digest),
+            // Sent twice: no guess.
+            None if self.used.get(attempt.slot, now).is_some_and(|(used, _)| used == attempt.digest) => {
+                Err(Redemption::Missing)
+            }
             Some((Tries::Left(0), ..)) | None => {
                 let admission = self.survey(attempt.nothing, 0)?;
                 let refusal = refusal(admission);
@@ -312,8 +320,11 @@ impl State {
         }
         let stored = if attempt.fixed.is_none() { self.codes.get(slot, now) } else { None };
         let stored = stored.map(|(code, life)| (code.clone(), life));
-        if let Some((code, _)) = &stored {
+        if let Some((code, life)) = &stored {
             self.take_code(slot, now);
+            if self.used.check_capacity().is_ok() {
+                self.used.insert((*slot).clone(), code.digest.clone(), None, now, *life, &mut self.shares);
+            }
             for flow in &code.flows {
                 self.counters.add_redeemed(flow, guess.at, &code.network, &mut self.shares);
             }

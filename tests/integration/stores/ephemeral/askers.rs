@@ -337,6 +337,32 @@ contract! {
 }
 
 contract! {
+    async fn a_used_code_that_is_sent_again_is_no_guess(bed) {
+        let now = bed.now();
+        let limits = [counter(LimitName::WrongCodes, Some(1), None)];
+        let guess = tally(now, &[]);
+        let present = async |digest: &str| {
+            let nothing = tally(now, &limits);
+            let presentation = Presentation { digest, nothing: &nothing, ..Presentation::default_with(&guess) };
+            bed.redeem(&presentation).await
+        };
+        send(&bed, "right", &owner()).await;
+        accepted(present("right").await);
+        for _ in 0..3 {
+            missing(present("right").await);
+        }
+        assert!(bed.codes.members(&limits[0], now).await.unwrap().is_empty());
+        missing(present("wrong").await);
+        not_looked_at(present("wrong").await, LimitName::WrongCodes);
+        missing(present("right").await);
+        // Of the next code it is a wrong one.
+        send(&bed, "next", &owner()).await;
+        wrong(present("right").await, 4);
+        accepted(present("next").await);
+    }
+}
+
+contract! {
     async fn sign_ins_are_counted_by_right_codes_and_refused_before_one_is_spent(bed) {
         let now = bed.now();
         let limit = [counter(LimitName::SignInsPerUser, Some(2), None)];

@@ -2,7 +2,8 @@
 //!
 //! A code is a hash: `digest`, `tries` of each asker and known device, `others` (tries left to all others), `sender`
 //! (the asker whose message was sent), `flows` (the keys of its message's flows, one a line), for each asker `a:` and
-//! its name with the tries left and when it asked, and for each known device `k:` and its name with the tries left.
+//! its name with the tries left and when it asked, and for each known device `k:` and its name with the tries left. Of
+//! one that is used up, `used` is left: its digest, for the life that it had.
 
 use std::sync::LazyLock;
 
@@ -181,6 +182,8 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
                  fields = redis.call('HGETALL', code)
                  stored = by_name(fields)
                  right, tries = stored.digest, 0
+                 -- Sent twice: no guess.
+                 if stored.used == digest then return {-1, 0, 0, '', {}, {}} end
                  if right then
                      field, tries = tries_of(stored, presenter, names)
                      if not field then return {-4, 0, 0, '', {}, {}} end
@@ -204,7 +207,11 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
              end
              local life = stored and redis.call('PTTL', code) or 0
              local cleared = guessed() and clear(key, n) or {}
-             if stored then redis.call('DEL', code, unredeemed) else redis.call('DEL', unredeemed) end
+             redis.call('DEL', code, unredeemed)
+             if stored then
+                 redis.call('HSET', code, 'used', digest)
+                 redis.call('PEXPIRE', code, life)
+             end
              count(key + sign_in, arg + sign_in, at_sign_in, 0, sign_in_id, now, true)
              if stored and ARGV[1] == '1' then
                  for flow in string.gmatch(stored.flows, '[^\\n]+') do add_redeemed(flow, now, 1) end
@@ -240,7 +247,8 @@ pub static RESTORE: LazyLock<Script> = LazyLock::new(|| {
          if ARGV[1] == '1' then
              for flow in string.gmatch(by_name(fields).flows, '[^\\n]+') do add_redeemed(flow, now, -1) end
          end
-         if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+         if redis.call('HGET', KEYS[1], 'digest') then return 0 end
+         redis.call('DEL', KEYS[1])
          redis.call('HSET', KEYS[1], unpack(fields))
          redis.call('PEXPIRE', KEYS[1], ARGV[4])
          return 1",
