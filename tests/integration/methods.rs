@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{Answer, MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, on_every_backend};
 
 /// What stands behind `GET` and is no mere look: an operation, and paths that lead there.
-const ACTIONS: [(&str, &[&str]); 7] = [
+const ACTIONS: [(&str, &[&str]); 8] = [
     (
         "send_login_sms_code",
         &["/app/v1_0/sms/codes/13800138000", "/v1_0/sms/codes/13800138000", "/app/v1_0/sms/codes/1380013800%30/"],
@@ -29,6 +29,7 @@ const ACTIONS: [(&str, &[&str]); 7] = [
     ("get_image_code", &["/app/v1_0/image_codes/x", "/v1_0/image_codes/x/", "/app/v1_0/image_codes/%78"]),
     ("ihome_get_image_code_at_imagecode", &["/api/v1.0/imagecode/x", "/api/v1.0/image_code/x", "/api/v1/imagecode/x"]),
     ("ihome_get_image_code", &["/api/v1.0/image_codes/x", "/api/v1_0/image_codes/x"]),
+    ("get_pow_challenge", &["/app/v1_0/challenges/pow?mobile=13800138000"]),
     ("passport_get_image_code", &["/passport/image_code?code_id=x", "/passport/image_code/?cur_id=x"]),
 ];
 
@@ -59,7 +60,7 @@ fn expect_not_allowed(answer: &Answer, path: &str) {
 
 on_every_backend! {
     async fn head_sends_no_message_draws_no_picture_and_ends_no_session(backends: Backends) {
-        let app = TestApp::start_with(backends, &["--sms-resend-seconds=0"]).await;
+        let app = TestApp::start_with(backends, &["--sms-resend-seconds=0", "--challenges=picture,pow"]).await;
         let text = app.picture("x").await;
         let signed_in = app.register("13900139000", PASSWORD).await;
         let token = Tokens::of(&signed_in.expect_errno(0)).access;

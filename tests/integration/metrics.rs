@@ -180,7 +180,7 @@ async fn what_has_happened_is_counted_and_the_dashboard_and_the_alerts_find_it()
         scrape.value("phonepass_http_requests_total", &labels)
     };
     assert_eq!(requests("sign_in_with_sms_code", "2xx", "ok"), 2.0);
-    assert_eq!(requests("sign_in_with_sms_code", "4xx", "sms_code_expired"), 1.0);
+    assert_eq!(requests("sign_in_with_sms_code", "4xx", "sms_code_expired"), 4.0);
     assert_eq!(requests("sign_in_with_sms_code", "4xx", "too_many_requests"), 1.0);
     assert_eq!(scrape.value("phonepass_http_requests_total", &[("status", "5xx"), ("code", "sms_send_failed")]), 2.0);
     assert_eq!(

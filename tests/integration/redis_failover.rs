@@ -51,8 +51,8 @@ async fn a_cluster_of_valkey_outlives_a_primary() {
 
 /// A primary is killed while users sign in, who try again when they are told to.
 async fn outlives_a_primary(mut redis: ReplicatedRedis) {
-    // One message more than the users have had.
-    let total = format!("--sms-total-per-hour={}", USERS + 1);
+    // The share of strangers is one message more than the users have had.
+    let total = format!("--sms-total-per-hour={}", ((USERS + 1) * 5).div_ceil(4));
     let flags = [
         &*redis.flag,
         "--image-code=never",

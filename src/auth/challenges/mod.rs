@@ -101,6 +101,9 @@ impl Challenges {
     pub fn new(kinds: Vec<(Offer, Checker)>) -> Self {
         let (offers, checkers): (Vec<_>, Vec<_>) =
             kinds.into_iter().map(|(offer, checker)| (offer.clone(), (offer.kind(), checker))).unzip();
+        for (kind, _) in &checkers {
+            OUTCOMES.iter().for_each(|outcome| metrics::CHALLENGES.expect([kind.as_str(), outcome]));
+        }
         Self { checkers, offers: offers.into() }
     }
 
@@ -167,12 +170,15 @@ impl Challenges {
     }
 }
 
-/// What metrics call it.
+/// What metrics call what came of a check.
+const OUTCOMES: [&str; 4] = ["right", "wrong", "expired", "not_checked"];
+
 fn outcome_of(checked: &Result<(), Error>) -> &'static str {
+    let [right, wrong, expired, not_checked] = OUTCOMES;
     match checked {
-        Ok(()) => "right",
-        Err(Error::ImageCodeInvalid | Error::ChallengeInvalid) => "wrong",
-        Err(Error::ImageCodeExpired | Error::ChallengeExpired) => "expired",
-        Err(_) => "not_checked",
+        Ok(()) => right,
+        Err(Error::ImageCodeInvalid | Error::ChallengeInvalid) => wrong,
+        Err(Error::ImageCodeExpired | Error::ChallengeExpired) => expired,
+        Err(_) => not_checked,
     }
 }

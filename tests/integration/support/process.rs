@@ -26,10 +26,23 @@ pub async fn until(what: &str, patience: Duration, mut happened: impl AsyncFnMut
     }
 }
 
+/// How far the port on which the servers of a Redis Cluster talk with each other is from the one for clients.
+const BUS: u16 = 10_000;
+
 /// A port below those that Linux hands out to clients, so that it is still free after a restart.
 pub fn free_port() -> u16 {
-    let candidates = std::iter::repeat_with(|| rand::random_range(15_000..32_000));
-    candidates.take(200).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    let candidates = std::iter::repeat_with(|| rand::random_range(15_000..28_000));
+    candidates.take(200).find(|port| is_free(*port)).expect("a free port")
+}
+
+/// One whose counterpart for the bus of a cluster is free, too, and is handed out to nothing else.
+pub fn free_port_of_cluster() -> u16 {
+    let candidates = std::iter::repeat_with(|| rand::random_range(28_000 - BUS..32_000 - BUS));
+    candidates.take(200).find(|port| is_free(*port) && is_free(*port + BUS)).expect("two free ports")
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 /// A child process, ended on drop.

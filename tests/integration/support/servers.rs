@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 use super::{
     backends,
-    process::{Running, free_port, until},
+    process::{Running, free_port, free_port_of_cluster, until},
 };
 
 const ROOT: u32 = 0;
@@ -115,7 +115,8 @@ impl Server {
 
     /// A Redis, or what works like one, with some settings.
     pub async fn redis_with(program: &str, settings: &[&str]) -> Self {
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let folder = tempfile::tempdir().unwrap();
+        let port = if settings == CLUSTERED { free_port_of_cluster() } else { free_port() };
         let mut command = quiet(program, folder.path());
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--repl-diskless-sync-delay", "0"]).args(settings);

@@ -69,7 +69,8 @@ impl Counters {
     /// How long a counter refuses, if it does, and whether it is suspicious.
     fn look(&mut self, counter: &Counter, at: DateTime<Utc>) -> (Option<Duration>, bool) {
         let Some((counted, _)) = self.counts_of(counter).get(&key_of(counter), at) else { return (None, false) };
-        let rest_of = |time: DateTime<Utc>| rest(time + counter.window, at);
+        // Of requests at one instant, one may be counted that read the clock later.
+        let rest_of = |time: DateTime<Utc>| rest(time.min(at) + counter.window, at);
         let is_counted = |member| counted.iter().any(|(at, counted_as)| counted_as == member && rest_of(*at).is_some());
         if counter.member.as_ref().is_some_and(is_counted) {
             return (None, false);

@@ -356,6 +356,7 @@ contract! {
         not_looked_at(present("wrong").await, LimitName::WrongCodes);
         missing(present("right").await);
         // Of the next code it is a wrong one.
+        bed.advance(GAP).await;
         send(&bed, "next", &owner()).await;
         wrong(present("right").await, 4);
         accepted(present("next").await);
