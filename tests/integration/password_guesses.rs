@@ -37,6 +37,26 @@ fn expect_busy(answer: &Answer) {
 }
 
 on_every_backend! {
+    async fn a_session_has_the_guesses_of_one_device_whatever_its_refreshes_bring(backends: Backends) {
+        let app = owner(backends, &["--verify-per-mobile-per-hour=4"]).await;
+        let mut refresh_token = at(HERE).on(PHONE).sign_in(&app, MOBILE).await.refresh;
+        let mut looked_at = 0;
+        for n in 0..4 {
+            let device = format!("a-made-up-device-{n}");
+            let request = app.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(&refresh_token);
+            let request = request.json(&json!({ "device": { "id": device } }));
+            refresh_token = Tokens::of(&app.send(request).await.expect(201)).refresh;
+            for _ in 0..6 {
+                let answer = at(THERE).on(&device).try_wrong_password(&app, MOBILE).await;
+                looked_at += usize::from(answer.status == 401);
+            }
+        }
+        assert_eq!(looked_at, 4, "those of the network");
+        at(THERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
+    }
+}
+
+on_every_backend! {
     async fn a_network_has_twenty_wrong_guesses_an_hour_and_the_owner_has_other_ways(backends: Backends) {
         let app = owner(backends, &["--verify-per-mobile-per-hour=4"]).await;
         for mobile in [MOBILE, OTHER] {

@@ -139,9 +139,9 @@ impl SmsCodes {
         let mut may_be_asker = true;
         let objection = loop {
             let compared = match &sender {
+                // Under the name that shows the owner: a client makes up as many ids as it likes.
                 Sender::KnownByDevice(device) => {
-                    let device = comparison.asker.device.as_ref().unwrap_or(device).clone();
-                    self.compare_as(comparison, As::KnownDevice(device), &sender).await?
+                    self.compare_as(comparison, As::KnownDevice(device.clone()), &sender).await?
                 }
                 _ if may_be_asker => self.compare_as(comparison, As::Asker, &sender).await?,
                 _ => self.compare_as_other(comparison, &sender).await?,
