@@ -1,4 +1,4 @@
-//! One address asks for codes to numbers that no vendor takes: each costs calls, and must not look like a vendor's failure.
+//! Numbers that no vendor takes, asked for from one address: each costs calls, and must not look like a vendor's failure.
 
 use std::sync::{Arc, Mutex};
 

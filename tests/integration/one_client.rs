@@ -1,4 +1,4 @@
-//! Is everybody else served while one client opens, fills or does not read connections?
+//! Service for all others while one client opens, fills or does not read connections.
 
 use std::{
     io,
