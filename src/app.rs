@@ -486,7 +486,7 @@ async fn clean(users: Arc<dyn UserStore>, clock: Clock, access_token_ttl: chrono
     loop {
         tokio::time::sleep(CLEANING).await;
         if let Err(error) = delete_old(users.as_ref(), clock.now(), access_token_ttl).await {
-            tracing::warn!(%error, "old sessions and counts of wrong guesses are not deleted for the moment");
+            tracing::warn!(%error, "failed to delete old sessions and guess counts");
         }
     }
 }

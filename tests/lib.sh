@@ -94,16 +94,11 @@ make_tmp() {
   if [ "$(id -u)" -eq 0 ]; then chmod 711 "$tmp"; fi
 }
 
-# The service's own settings would change what the tests see.
+# The service's own settings would change what the tests see. .env.example has every one of them.
 forget_settings() {
   local name
-  for name in $(compgen -e); do
-    case $name in
-      HTTP_ADDR | METRICS_ADDR | PUBLIC_URL | TRUSTED_PROXIES | DATA_DIR | SECRET_KEY | SHUTDOWN_DELAY | \
-        CORS_* | DATABASE_* | REDIS_* | JWT_* | ACCESS_TOKEN_* | REFRESH_TOKEN_* | SESSION_MAX_AGE | SMS_* | VERIFY_PER_* | \
-        REQUESTS_PER_* | IMAGE_CODE* | CHALLENGES | CAPTCHA_* | TURNSTILE_* | CLASSIC_* | PASSWORD_* | LOG_LEVEL | LOG_FORMAT | RUST_LOG | \
-        YUNTONGXUN_* | ALIYUN_* | TENCENT_* | TWILIO_*) unset "$name" ;;
-    esac
+  for name in RUST_LOG $(sed -n 's/^# \([A-Z][A-Z_0-9]*\)=.*/\1/p' "$root/.env.example") $(compgen -e OTEL_); do
+    unset "$name"
   done
 }
 

@@ -1,4 +1,4 @@
-//! How is a picture code drawn so that people read it and ready-made OCR does not?
+//! The drawing of a picture code, which people read and ready-made OCR does not.
 
 use std::{f32::consts::TAU, ops::Range, sync::LazyLock};
 

@@ -26,7 +26,7 @@ use crate::{
     telemetry::metrics,
 };
 
-/// How many sessions of an account live at a time: more than anybody has devices. The oldest end.
+/// How many sessions of an account live at a time: more than a user has devices. The oldest end.
 pub const MAX_SESSIONS: u32 = 100;
 
 /// What every sign-in and every refresh hands out.

@@ -89,7 +89,7 @@ fn rows(users: &[User], format: ListFormat, first: bool) -> Result<String, Comma
         ListFormat::Csv => {
             let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
             for row in rows {
-                // Users choose their names; whoever opens the list must not run them.
+                // Users choose their names; a spreadsheet must not run them.
                 let row = Row { name: csv_cell::neutral(&row.name), ..row };
                 writer.serialize(row).map_err(|error| unwritable(&error))?;
             }

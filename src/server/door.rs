@@ -1,4 +1,4 @@
-//! Who may connect: so many connections an address, as long as there is room.
+//! The bounds of connections: so many an address, as long as there is room.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

@@ -1,4 +1,4 @@
-//! How long the server waits for a client: for a header block, between requests, and for an answer to be read.
+//! The time that the server waits for a client: for a header block, between requests, and for an answer to be read.
 
 use std::{
     io,

@@ -16,7 +16,7 @@ const OFFICE: &str = "198.51.100.1";
 enum Attack {
     /// They guess.
     Guess,
-    /// They ask for a code themselves, so that their tries count as those of whoever asked.
+    /// They ask for a code themselves, so that their tries count as those of one who asked.
     AskAndGuess,
 }
 
@@ -95,27 +95,26 @@ on_both_stores! {
     }
 }
 
+/// A newcomer asks for a code, strangers do their worst, the newcomer types it.
+async fn first_sign_up(backends: Backends, networks: usize, attack: Attack, title: &str) {
+    let app = TestApp::start_with(backends, &[PROXY]).await;
+    let newcomer = Visitor::at(&app, HOME);
+    assert_eq!(newcomer.ask(MOBILE).await, Outcome::Done);
+    let guesses = burn(&app, MOBILE, networks, attack).await;
+    let outcome = newcomer.enter_code(MOBILE).await;
+    report(title, &(guesses, outcome));
+    assert_eq!(outcome, Outcome::Done);
+}
+
 on_both_stores! {
     async fn a_first_sign_up_works_while_300_networks_guess(backends: Backends) {
-        let app = TestApp::start_with(backends, &[PROXY]).await;
-        let newcomer = Visitor::at(&app, HOME);
-        assert_eq!(newcomer.ask(MOBILE).await, Outcome::Done);
-        let guesses = burn(&app, MOBILE, 300, Attack::Guess).await;
-        let outcome = newcomer.enter_code(MOBILE).await;
-        report("burning codes, a first sign-up", &(guesses, outcome));
-        assert_eq!(outcome, Outcome::Done);
+        first_sign_up(backends, 300, Attack::Guess, "burning codes, a first sign-up").await;
     }
 }
 
 on_both_stores! {
     async fn a_first_sign_up_works_while_3_networks_ask_and_guess(backends: Backends) {
-        let app = TestApp::start_with(backends, &[PROXY]).await;
-        let newcomer = Visitor::at(&app, HOME);
-        assert_eq!(newcomer.ask(MOBILE).await, Outcome::Done);
-        let guesses = burn(&app, MOBILE, 3, Attack::AskAndGuess).await;
-        let outcome = newcomer.enter_code(MOBILE).await;
-        report("burning codes, a first sign-up, strangers ask, too", &(guesses, outcome));
-        assert_eq!(outcome, Outcome::Done);
+        first_sign_up(backends, 3, Attack::AskAndGuess, "burning codes, a first sign-up, strangers ask, too").await;
     }
 }
 
@@ -123,7 +122,7 @@ on_both_stores! {
     async fn guesses_at_codes_of_an_account_come_to_an_end(backends: Backends) {
         let app = TestApp::start_with(backends, &[PROXY]).await;
         Visitor::at(&app, HOME).sign_in(MOBILE).await;
-        // Strangers make the codes that they guess at, and solve every challenge that sending asks for. The owner is away.
+        // The owner is away. Strangers make the codes that they guess at, and solve every challenge on the way.
         let mut days = Vec::new();
         for day in 0..2 {
             let mut guesses = 0;

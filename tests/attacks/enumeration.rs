@@ -1,4 +1,4 @@
-//! Which numbers are registered? An attacker with one address asks about many, by every call that could tell.
+//! Enumeration: an attacker with one address asks which of many numbers are registered, by every call that could tell.
 
 use serde::Serialize;
 use serde_json::json;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     on_both_stores, report,
     support::{MOBILE, PASSWORD, TestApp, backends::Backends},
-    visitor::{Outcome, PROXY, Visitor, crowd, number, scattered},
+    visitor::{Outcome, PROXY, Visitor, count, crowd, number, scattered},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -95,8 +95,8 @@ on_both_stores! {
             async move { guess(attacker, &number(n % 1000, n / 1000), WEAK).await }
         });
         let outcomes = crowd(guesses).await;
-        let [wrong, refused, found] = [Outcome::Wrong, Outcome::Limited, Outcome::Done]
-            .map(|outcome| outcomes.iter().filter(|happened| **happened == outcome).count());
+        let [wrong, refused, found] =
+            [Outcome::Wrong, Outcome::Limited, Outcome::Done].map(|outcome| count(&outcomes, outcome));
         let spray = Spray { looked_at: wrong + found, refused, found };
         report("one password at 10,000 numbers from one address", &spray);
 

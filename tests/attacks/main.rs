@@ -1,4 +1,4 @@
-//! What does an attacker get, and who pays for the defence? Simulations, each with its figures: `./test.sh --test attacks`
+//! Simulations of attacks, and of ordinary use beside them, each with its figures: `./test.sh --test attacks`
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[allow(dead_code, unused_imports, unused_macros, reason = "most of it serves the other tests")]
@@ -16,7 +16,7 @@ mod refused_numbers;
 mod stolen_refresh_token;
 mod visitor;
 
-/// Prints what a simulation found, for the table in `docs/security.md`: `cargo test --test attacks -- --show-output`
+/// Prints what a simulation found, for the table in `docs/security.md`: `./test.sh --test attacks -- --show-output`
 #[expect(clippy::print_stdout, reason = "the test harness shows it on demand")]
 fn report(attack: &str, figures: &impl serde::Serialize) {
     println!("{attack}: {}", serde_json::to_string(figures).unwrap());

@@ -28,8 +28,8 @@ const PHONES: Pumper = Pumper { reads: 0, redeems: true };
 /// So many messages that are not redeemed a block and a prefix get in a day; after one more they are suspicious.
 const UNREDEEMED: usize = 20 + 1;
 
-/// The hours of a day at which a pumper with many addresses is watched. What suspicion has not let through at one of them
-/// it does not let through an hour later either.
+/// The hours of a day at which a pumper with many addresses is watched. What suspicion has not let through at one of
+/// them it does not let through an hour later either.
 const SOME_HOURS: [u64; 4] = [0, 1, 12, 23];
 
 #[derive(Debug, Default, Serialize)]
@@ -164,7 +164,8 @@ on_both_stores! {
         let addresses: Vec<_> = (0..200).map(scattered).collect();
         let pumped = pump(&app, &addresses, 1000, PEOPLE, &[0]).await;
         report("pumping with SMS_TOTAL_PER_HOUR=100, every picture read, an hour", &pumped);
-        let outcomes = [owner.moved_to("198.51.100.1").ask(MOBILE).await, Visitor::at(&app, HOME_OF_A_STRANGER).ask_at_any_price(&number(5, 5)).await];
+        let (device, stranger) = (owner.moved_to("198.51.100.1"), Visitor::at(&app, HOME_OF_A_STRANGER));
+        let outcomes = [device.ask(MOBILE).await, stranger.ask_at_any_price(&number(5, 5)).await];
         report("then the owner on a known device, and a stranger", &outcomes);
         assert!(pumped.total() <= 80, "{pumped:?}");
         assert_eq!(count(&outcomes[..1], Outcome::Done), 1, "{outcomes:?}");

@@ -16,7 +16,7 @@ const NO_VENDOR: [&str; 3] =
     ["--sms-provider=webhook", "--sms-webhook-url=http://127.0.0.1:1/", "--sms-total-per-hour=0"];
 
 on_every_backend! {
-    async fn an_address_asks_sixty_times_an_hour_whatever_comes_of_it(backends: Backends) {
+    async fn an_address_asks_so_many_times_an_hour_whatever_comes_of_it(backends: Backends) {
         let app = TestApp::start_with(backends, &[PROXY, "--sms-asks-per-ip-per-hour=4"]).await;
         at(HERE).on(PHONE).sign_in(&app, MOBILE).await;
         app.advance(HOUR).await;

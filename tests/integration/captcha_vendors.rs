@@ -1,5 +1,5 @@
-//! Do the captchas of aliyun, tencent and turnstile get what their documents ask for, and does nothing pass that they did
-//! not pass?
+//! The captchas of aliyun, tencent and turnstile: they get what their documents ask for, and nothing passes that they did
+//! not pass.
 
 use std::{
     net::IpAddr,

@@ -1,4 +1,4 @@
-//! Which challenges does a refusal offer, and which answers open the way to a code?
+//! The challenges that a refusal offers, and the answers that open the way to a code.
 
 use aws_lc_rs::pbkdf2;
 use base64::{

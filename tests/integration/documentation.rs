@@ -1,6 +1,10 @@
 //! The tables of docs/operations.md and the comments of .env.example, compared with the code.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::{Arg, CommandFactory};
 use phonepass::{auth::event::Event, config::Cli, model::limit::LimitName};
@@ -90,6 +94,59 @@ fn the_segments_in_the_documentation_can_be_blocked() {
     for prefix in &both {
         assert!(section.contains(&format!("| {prefix}")) || section.contains(&format!(", {prefix}")), "{prefix}");
     }
+}
+
+/// The files below a folder of the repository with this extension.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// The modules and functions below a folder, such as `refresh` and `refresh::a_test`.
+fn functions(folder: &str) -> BTreeSet<String> {
+    let function = Regex::new(r"\bfn (\w+)").unwrap();
+    let mut found = BTreeSet::new();
+    for file in files(folder, "rs") {
+        let below = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().with_extension("");
+        let names: Vec<_> = below.iter().map(|name| name.to_str().unwrap()).filter(|name| *name != "mod").collect();
+        let module = names.join("::");
+        for name in function.captures_iter(&fs::read_to_string(&file).unwrap()) {
+            found.insert(format!("{module}::{}", &name[1]));
+        }
+        found.insert(module);
+    }
+    found
+}
+
+#[test]
+fn every_test_that_the_documentation_names_exists() {
+    let mut tests = functions("tests/integration");
+    tests.extend(functions("src"));
+    for name in functions("tests/attacks") {
+        tests.insert(format!("attacks::{name}"));
+        tests.insert(name);
+    }
+    // Tests are sentences. Other paths, such as targets of log lines, are shorter.
+    let name = Regex::new(r"`([a-z_]+(?:::\w+)*::[a-z0-9]+(?:_[a-z0-9]+){2,})").unwrap();
+    let mut named = 0;
+    for file in files("docs", "md") {
+        for name in name.captures_iter(&fs::read_to_string(&file).unwrap()) {
+            assert!(tests.contains(&name[1]), "{}: no test {}", file.display(), &name[1]);
+            named += 1;
+        }
+    }
+    assert!(named > 100, "{named}");
 }
 
 /// What .env.example says about each variable, on one line.

@@ -288,7 +288,7 @@ on_every_backend! {
 }
 
 on_every_backend! {
-    async fn an_account_signs_in_sixty_times_an_hour(backends: Backends) {
+    async fn an_account_signs_in_so_many_times_an_hour(backends: Backends) {
         let app = TestApp::start_with(backends, &[&ANY_MESSAGES[..], &["--sign-ins-per-user-per-hour=3"]].concat()).await;
         app.register(OTHER, PASSWORD).await.expect_errno(0);
         for mobile in [MOBILE, OTHER] {

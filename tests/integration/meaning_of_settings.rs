@@ -7,10 +7,11 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::support::{
-    MOBILE, TestApp,
+    MOBILE, PASSWORD, TestApp,
     backends::server,
     on_every_backend,
     process::{Process, free_port},
+    senders::{HERE, MANY_MESSAGES, OTHER, PROXY, at},
 };
 
 on_every_backend! {
@@ -30,6 +31,24 @@ on_every_backend! {
                 assert_eq!(app.send(request).await.status == 200, admitted, "{network} {client}");
             }
         }
+    }
+}
+
+on_every_backend! {
+    async fn without_settings_an_address_asks_and_an_account_signs_in_sixty_times_an_hour(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY]).await;
+        at(HERE).ask(&app, OTHER).await.expect(200);
+        for _ in 1..60 {
+            at(HERE).ask(&app, OTHER).await.expect_error(429, "sms_too_frequent");
+        }
+        at(HERE).ask(&app, OTHER).await.expect_error(429, "too_many_requests");
+
+        let app = TestApp::start_with(backends, &MANY_MESSAGES).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        for _ in 1..60 {
+            at(HERE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
+        }
+        at(HERE).try_password(&app, MOBILE, PASSWORD).await.expect_error(429, "too_many_requests");
     }
 }
 

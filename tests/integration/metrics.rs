@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use fred::interfaces::KeysInterface;
-use phonepass::telemetry::metrics;
+use phonepass::{auth::event::Event, telemetry::metrics};
 use regex::Regex;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -295,7 +295,7 @@ fn queries() -> Vec<(String, String)> {
 fn every_series_is_found(scrape: &Scrape, place: &str, query: &str) {
     let selector = Regex::new(r"\b((?:phonepass|process)_[a-z_]+)(?:\{([^}]*)\})?").unwrap();
     let matcher = Regex::new(r#"([a-z_]+)(=~|!~|!=|=)"([^"]*)""#).unwrap();
-    let mut seen = Vec::new();
+    let (mut seen, mut searched) = (Vec::new(), false);
     for found in selector.captures_iter(query) {
         let matchers = found.get(2).map_or("", |matchers| matchers.as_str());
         let fits = |sample: &&Sample| {
@@ -307,12 +307,19 @@ fn every_series_is_found(scrape: &Scrape, place: &str, query: &str) {
                 })
         };
         let series: Vec<_> = scrape.samples.iter().filter(fits).collect();
+        // Not every event has happened, but each is one of the code's.
+        let mut events = matcher.captures_iter(matchers).filter(|matcher| &matcher[1] == "event").peekable();
+        let is_of_events = events.peek().is_some();
+        for event in events.flat_map(|matcher| matcher[3].split('|').map(str::to_owned).collect::<Vec<_>>()) {
+            assert!(Event::ALL.iter().any(|known| known.as_str() == event), "{place}: no event {event}");
+        }
         // Of failures of the service itself none has happened.
-        let outage = matchers.contains("unavailable|internal");
-        assert!(outage || !series.is_empty(), "{place}: nothing is found by {}", &found[0]);
+        let unseen = is_of_events || matchers.contains("unavailable|internal");
+        assert!(unseen || !series.is_empty(), "{place}: nothing is found by {}", &found[0]);
         seen.extend(series);
+        searched |= unseen;
     }
-    assert!(!seen.is_empty() || query.contains("unavailable|internal"), "{place}: no metric in {query}");
+    assert!(!seen.is_empty() || searched, "{place}: no metric in {query}");
     let grouping = Regex::new(r"\bby \(([^)]*)\)").unwrap();
     for labels in grouping.captures_iter(query) {
         for label in labels[1].split(", ").filter(|label| *label != "instance") {

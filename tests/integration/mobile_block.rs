@@ -1,4 +1,4 @@
-//! Does a number of a blocked segment get no code, whoever asks and whatever for?
+//! Blocked segments: their numbers get no code, in no family and for no purpose.
 
 use reqwest::Method;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Is everybody else served while one client opens, fills or does not read connections?
+//! Service for all others while one client opens, fills or does not read connections.
 
 use std::{
     io,
@@ -247,15 +247,28 @@ async fn seconds_until(room: &Room, open: usize) -> f64 {
 #[tokio::test]
 async fn who_does_not_read_an_answer_for_thirty_seconds_is_cut_off() {
     let room = Room::of(1000);
-    let large = make_sync(|_| poem::Response::builder().body(vec![b'x'; 1024 * KIB]));
+    let answered = Arc::new(AtomicUsize::new(0));
+    let large = make_sync({
+        let answered = answered.clone();
+        move |_| {
+            answered.fetch_add(1, Ordering::Relaxed);
+            poem::Response::builder().body(vec![b'x'; 1024 * KIB])
+        }
+    });
     let to = serve(Door::new(room.clone(), 0, Vec::new()), large).await;
     let mut stream = try_connect(ATTACKER, to, Some(4096)).await.unwrap();
     for _ in 0..32 {
         stream.write_all(HEALTH).await.unwrap();
     }
-    // What the kernel takes before it is full must be through, in real time.
-    sleep(Duration::from_millis(500)).await;
+    // What the kernel takes before it is full must be through, in real time: then no further request is answered.
+    let mut before = 0;
+    until("the client's place is full", Duration::from_secs(30), async || {
+        let answered = answered.load(Ordering::Relaxed);
+        std::mem::replace(&mut before, answered) == answered && answered > 0
+    })
+    .await;
     assert_eq!(room.open(), 1);
+    assert!(before < 32, "all was read");
     tokio::time::pause();
     let seconds = seconds_until(&room, 0).await;
     assert!((29.0..33.0).contains(&seconds), "{seconds} s");
@@ -307,7 +320,7 @@ async fn rests_become_shorter_as_connections_run_out() {
     for stream in open.iter_mut().chain([&mut trusted]) {
         assert_eq!(ask(stream).await, Some(200));
     }
-    // When all are taken, the next is refused, and whoever rests has seconds.
+    // When all are taken, the next is refused, and one that rests has seconds.
     let mut refused = 0;
     while refused == 0 && open.len() < 100 {
         match served(ATTACKER, to).await {
@@ -358,23 +371,22 @@ async fn stores_keep_their_descriptors_while_clients_take_all_that_there_are() {
     process.ready().await;
     let to = address(&process.url);
     // One request, then a rest: again and again, as fast as there is room.
-    let over = Arc::new(AtomicBool::new(false));
+    let (over, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let flood = tokio::spawn({
-        let over = over.clone();
+        let (over, most) = (over.clone(), most.clone());
         async move {
-            let (mut open, mut most) = (Vec::new(), 0);
+            let mut open = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 match served(ATTACKER, to).await {
                     Some(stream) => open.push(stream),
                     None => sleep(Duration::from_millis(10)).await,
                 }
                 open.retain(|stream| !is_closed(stream));
-                most = most.max(open.len());
+                most.fetch_max(open.len(), Ordering::Relaxed);
             }
-            most
         }
     });
-    sleep(Duration::from_secs(3)).await;
+    until("all places are taken", Duration::from_secs(30), async || most.load(Ordering::Relaxed) >= 65).await;
     // A client that tries again gets through the whole of a sign-in: nothing answers 500 or 503 for want of a descriptor.
     let again = async |method: Method, path: &str, body: Option<Value>| {
         for _ in 0..200 {
@@ -397,7 +409,8 @@ async fn stores_keep_their_descriptors_while_clients_take_all_that_there_are() {
         assert!(!tokens.access.is_empty());
     }
     over.store(true, Ordering::Relaxed);
-    let most = flood.await.unwrap();
+    flood.await.unwrap();
+    let most = most.load(Ordering::Relaxed);
     assert!((65..=80).contains(&most), "{most} connections at once");
     process.running.signal("TERM");
     let finished = process.finished().await;

@@ -1,4 +1,4 @@
-//! Are pages and documents compressed, kept by caches as long as they are the same, and open to no other page?
+//! Pages and documents: compressed, kept by caches as long as they are the same, and open to no other page.
 
 use std::io::Read;
 

@@ -7,4 +7,4 @@ cp typescript/tsconfig.json "$root"/examples/mobile/typescript/* "$WORK"
 cd "$WORK"
 npm install --loglevel=error --no-audit --no-fund
 npx tsc
-node --test token_holder.test.js proof_of_work.test.js
+node --test device.test.js token_holder.test.js proof_of_work.test.js

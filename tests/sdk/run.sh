@@ -40,7 +40,8 @@ fi
 export PROGRAM=$program
 http_port=$(free_port)
 export PHONEPASS_URL=http://127.0.0.1:$http_port OPENAPI=$root/openapi/phonepass.json
-settings=("DATA_DIR=$tmp/data" IMAGE_CODE=never SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0)
+settings=("DATA_DIR=$tmp/data" IMAGE_CODE=never SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0
+  SMS_ASKS_PER_IP_PER_HOUR=0)
 key=$(env "${settings[@]}" "$program" keys generate)
 start_service "$program" "${settings[@]}"
 answer=$(curl -sS -H 'Content-Type: application/json' -d '{"mobile":"13800100500","code":"246810"}' "$PHONEPASS_URL/app/v1_0/authorizations")

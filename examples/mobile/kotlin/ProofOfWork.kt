@@ -20,7 +20,7 @@ private val JSON = "application/json".toMediaType()
  * Asks for SMS codes, and does the proof of work that the server asks for on suspicion (ALTCHA v2, PBKDF2/SHA-256). Call
  * it off the main thread: it blocks, and keeps all cores busy for a second or so when there is work to do.
  */
-class CodeRequests(server: String, private val http: OkHttpClient = OkHttpClient()) {
+class CodeRequests(server: String, private val device: Device, private val http: OkHttpClient = OkHttpClient()) {
     private val server = server.trimEnd('/')
 
     /**
@@ -28,7 +28,7 @@ class CodeRequests(server: String, private val http: OkHttpClient = OkHttpClient
      * refusal with other kinds of challenges is for the app to show.
      */
     fun send(mobile: String, purpose: String = "login"): Response {
-        val request = JSONObject().put("mobile", mobile).put("purpose", purpose)
+        val request = JSONObject().put("mobile", mobile).put("purpose", purpose).put("device", device.toJson())
         val answer = ask(request)
         val url = workOffered(answer) ?: return answer
         answer.close()

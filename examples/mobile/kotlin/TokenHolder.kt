@@ -4,6 +4,7 @@ import java.util.concurrent.ExecutionException
 import java.util.concurrent.FutureTask
 import okhttp3.HttpUrl.Companion.toHttpUrl
 import okhttp3.Interceptor
+import okhttp3.MediaType.Companion.toMediaType
 import okhttp3.OkHttpClient
 import okhttp3.Request
 import okhttp3.RequestBody.Companion.toRequestBody
@@ -11,7 +12,7 @@ import okhttp3.Response
 import org.json.JSONException
 import org.json.JSONObject
 
-private val NOTHING = ByteArray(0).toRequestBody()
+private val JSON = "application/json".toMediaType()
 private val REFUSALS = setOf("refresh_token_invalid", "refresh_token_reused", "session_revoked", "account_disabled")
 
 data class Tokens(val userId: String, val access: String, val refresh: String)
@@ -24,6 +25,7 @@ class TokenHolder(
     server: String,
     load: () -> Tokens?,
     private val save: (Tokens?) -> Unit,
+    private val device: Device,
     /** The server has ended the session: show the sign-in screen. */
     private val onSessionEnd: () -> Unit,
     /** Who may see the access token; nobody else gets it, whatever address the app calls. */
@@ -105,7 +107,9 @@ class TokenHolder(
      * only its answer was lost, the same refresh token may be sent again.
      */
     private fun trade(old: Tokens): Tokens? {
-        val request = authorizations.newBuilder().put(NOTHING).build().bearing(old.refresh)
+        // A refresh keeps the device known, and makes one known that signed in before the app had an id.
+        val body = JSONObject().put("device", device.toJson()).toString().toRequestBody(JSON)
+        val request = authorizations.newBuilder().put(body).build().bearing(old.refresh)
         http.newCall(request).execute().use { response ->
             try {
                 val answer = JSONObject(response.body.string())

@@ -7,6 +7,7 @@ import { deriveKey } from "altcha-lib/algorithms/pbkdf2";
 import { askForCode, keyOf, solve, type Challenge } from "./proof_of_work.js";
 
 const service = process.env["CHALLENGING_URL"]!;
+const device = { id: crypto.randomUUID(), name: "a phone", platform: "ios" };
 
 test("keys are those of ALTCHA", async () => {
     const parameters = (cost: number) => ({
@@ -54,15 +55,26 @@ test("a code is sent after a proof of work", async () => {
     const mobile = someMobile();
     const refused = await fetch(`${service}/app/v1_0/sms/codes/${mobile}`);
     assert.deepEqual([refused.status, (await refused.json()).code], [403, "image_code_required"]);
-    assert.equal((await askForCode(service, mobile)).status, 200);
+    assert.equal((await askForCode(service, mobile, device)).status, 200);
     const sent = await (await fetch(`${service}/dev/sms`, { headers: { accept: "application/json" } })).json();
     assert.equal(sent.filter((message: { mobile: string }) => message.mobile === mobile).length, 1);
 });
 
+test("each request brings the device", async () => {
+    const devices: unknown[] = [];
+    const send = (url: string, options?: RequestInit) => {
+        if (options?.body) devices.push(JSON.parse(String(options.body)).device);
+        return fetch(url, options);
+    };
+    assert.equal((await askForCode(service, someMobile(), device, "login", send)).status, 200);
+    assert.deepEqual(devices, [device, device]);
+});
+
 test("what the app has to show comes back: a refusal for another reason, another kind of challenge", async () => {
-    assert.equal((await askForCode(service, "1")).status, 400);
+    assert.equal((await askForCode(service, "1", device)).status, 400);
     const refusal = { code: "image_code_required", challenges: [{ kind: "picture" }] };
-    const answer = await askForCode(service, someMobile(), "login", async () => Response.json(refusal, { status: 403 }));
+    const send = async () => Response.json(refusal, { status: 403 });
+    const answer = await askForCode(service, someMobile(), device, "login", send);
     assert.deepEqual(await answer.json(), refusal);
 });
 

@@ -1,4 +1,5 @@
 // Asks for SMS codes, and does the proof of work that the service asks for on suspicion (ALTCHA v2, PBKDF2/SHA-256).
+import type { Device } from "./device.js";
 
 export interface Challenge {
     parameters: {
@@ -24,6 +25,7 @@ type Refusal = { code?: string; challenges?: { kind: string; url?: string }[] };
 export async function askForCode(
     service: string,
     mobile: string,
+    device: Device,
     purpose: string = "login",
     send: Send = fetch,
 ): Promise<Response> {
@@ -31,7 +33,7 @@ export async function askForCode(
         send(`${service}/app/v1_0/sms/codes`, {
             method: "POST",
             headers: { "content-type": "application/json" },
-            body: JSON.stringify({ mobile, purpose, challenge }),
+            body: JSON.stringify({ mobile, purpose, device, challenge }),
         });
     const answer = await ask();
     if (answer.status !== 403) return answer;

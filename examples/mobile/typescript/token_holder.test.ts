@@ -8,6 +8,7 @@ const service = process.env["PHONEPASS_URL"]!;
 const expired = process.env["TOKEN_EXPIRED"]!;
 const authorizations = `${service}/app/v1_0/authorizations`;
 const user = `${service}/app/v1_0/user`;
+const device = { id: crypto.randomUUID(), name: "a phone", platform: "ios" };
 
 test("a request carries the access token", async () => {
     const app = await signedInApp();
@@ -46,6 +47,18 @@ test("a token is refreshed before it expires, and stays in use if that fails", a
     assert.equal((await app.holder.fetch(user)).status, 200);
     assert.equal((await app.holder.fetch(user)).status, 200);
     assert.deepEqual(app.calls, ["PUT", "GET", "PUT", "GET", "GET"]);
+});
+
+test("a refresh brings the device", async () => {
+    const app = await signedInApp({ token: expired });
+    const bodies: (string | undefined)[] = [];
+    app.network = (send, _url, options) => {
+        if (options.method === "PUT") bodies.push(options.body);
+        return send();
+    };
+    const sessions = (await (await app.holder.fetch(`${user}/sessions`)).json()).data;
+    assert.deepEqual(bodies, [JSON.stringify({ device })]);
+    assert.ok(JSON.stringify(sessions).includes('"a phone"') && !JSON.stringify(sessions).includes(device.id));
 });
 
 test("a request is sent again once only", async () => {
@@ -192,7 +205,7 @@ async function signedInApp(changes: Partial<Tokens> = {}) {
         app.calls.push(options.method ?? "GET");
         return app.network(() => fetch(url, options), url, options);
     };
-    const open = () => openTokenHolder(service, storage, () => app.signOuts++, send);
+    const open = () => openTokenHolder(service, storage, device, () => app.signOuts++, send);
     await (await open()).signIn(await newTokenSet());
     saved = { ...saved!, ...changes };
     return Object.assign(app, { holder: await open() });
@@ -200,11 +213,11 @@ async function signedInApp(changes: Partial<Tokens> = {}) {
 
 async function newTokenSet(): Promise<TokenSet> {
     const mobile = `1${randomInt(3, 10)}${String(randomInt(1_000_000_000)).padStart(9, "0")}`;
-    await post("/app/v1_0/sms/codes", { mobile });
+    await post("/app/v1_0/sms/codes", { mobile, device });
     const phone = await fetch(`${service}/dev/sms`, { headers: { accept: "application/json" } });
     const messages = (await phone.json()) as { mobile: string; code: string }[];
     const code = messages.find((message) => message.mobile === mobile)?.code;
-    return (await (await post("/app/v1_0/authorizations", { mobile, code })).json()).data;
+    return (await (await post("/app/v1_0/authorizations", { mobile, code, device })).json()).data;
 }
 
 function post(path: string, body: object): Promise<Response> {

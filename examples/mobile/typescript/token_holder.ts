@@ -1,5 +1,6 @@
 // Keeps a user of an app signed in. Requests to your own back ends go through `fetch` of one holder: it adds the access
 // token and refreshes it in time, once for all requests that need it.
+import type { Device } from "./device.js";
 
 export interface TokenSet { token: string; refresh_token: string; expires_in: number }
 export interface Tokens { token: string; refresh_token: string; refresh_at: number }
@@ -21,6 +22,7 @@ export class SignedOut extends Error {}
 export async function openTokenHolder(
     service: string,
     storage: TokenStorage,
+    device: Device,
     onSignedOut: () => void,
     send: Send = fetch,
 ) {
@@ -39,9 +41,15 @@ export async function openTokenHolder(
         return send(url, { ...options, headers });
     }
 
+    /** A refresh keeps the device known, and makes one known that signed in before the app had an id. */
+    function trade({ refresh_token }: Tokens): Promise<Response> {
+        const headers = { "content-type": "application/json" };
+        return sendWith(refresh_token, authorizations, { method: "PUT", headers, body: JSON.stringify({ device }) });
+    }
+
     async function exchange(stale: Tokens): Promise<void> {
         // When the answer is lost, the same refresh token goes again: it is good until the next one has been used.
-        const answer = await sendWith(stale.refresh_token, authorizations, { method: "PUT" });
+        const answer = await trade(stale);
         const { code, data } = (await answer.json()) as Answer;
         if (tokens !== stale) return; // signed out meanwhile
         if (answer.ok) {
@@ -89,7 +97,7 @@ export async function openTokenHolder(
             try {
                 const answer = await sendWith(held.token, authorizations, { method: "DELETE" });
                 if (answer.status !== 401) return;
-                const refreshed = await sendWith(held.refresh_token, authorizations, { method: "PUT" });
+                const refreshed = await trade(held);
                 if (!refreshed.ok) return;
                 const { data } = (await refreshed.json()) as Answer;
                 await sendWith(data.token, authorizations, { method: "DELETE" });

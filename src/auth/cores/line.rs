@@ -62,7 +62,7 @@ impl Line {
         Some(Place { line: self.clone(), network })
     }
 
-    /// Has work wait behind that of the same network; whoever does it drops its place.
+    /// Has work wait behind that of the same network; the thread that does it drops its place.
     pub fn push(&self, network: &Option<String>, job: Job) {
         let mut state = self.state();
         let jobs = &mut state.networks.entry(network.clone()).or_default().jobs;

@@ -18,7 +18,7 @@ impl Limits {
             Ok(Admission::Refused { name, retry_after }) => Err(limited(name, retry_after, None, origin)),
             Ok(Admission::Admitted | Admission::Suspicious { .. }) => Ok(()),
             Err(error) => {
-                tracing::warn!(%error, "requests are not counted for the moment");
+                tracing::warn!(%error, "failed to count the request, allowed");
                 Ok(())
             }
         }

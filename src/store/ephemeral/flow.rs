@@ -1,4 +1,4 @@
-//! When is a group of clients or numbers suspicious? The arithmetic of its sums, the same in every back end.
+//! The suspicion of a group of clients or numbers: the arithmetic of its sums, the same in every back end.
 //!
 //! Messages sent and codes redeemed are summed by the hour, codes redeemed by the day as well, counted from 1970 (UTC).
 

@@ -249,7 +249,7 @@ pub trait Accounts: Send + Sync {
     ) -> Result<Option<Ending>, StoreError>;
 
     /// Moves an account from one number to another, ends its sessions except one, and clears some counts of wrong guesses.
-    /// A name that nobody chose moves along.
+    /// A name that the user has not chosen moves along.
     async fn change_mobile(
         &self,
         id: Uuid,
@@ -370,7 +370,7 @@ pub trait Guesses: Send + Sync {
     /// Forgets the guesses at some subjects.
     async fn clear_guesses(&self, subjects: &[String]) -> Result<(), StoreError>;
 
-    /// Forgets some of the subjects at which nobody has guessed since a time; returns how many.
+    /// Forgets some of the subjects without a guess since a time; returns how many.
     async fn delete_guesses_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError>;
 }
 

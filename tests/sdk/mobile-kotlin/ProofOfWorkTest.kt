@@ -15,7 +15,8 @@ import org.junit.jupiter.api.Timeout
 class ProofOfWorkTest {
     private val server: String = System.getenv("CHALLENGING_URL")
     private val http = OkHttpClient()
-    private val requests = CodeRequests(server)
+    private val device = Device(load = { null }, save = {}, name = "a phone")
+    private val requests = CodeRequests(server, device)
     private val mobile = "139%08d".format(Random.nextInt(100_000_000))
 
     @Test
@@ -46,7 +47,7 @@ class ProofOfWorkTest {
     fun `a code is sent after a proof of work`() {
         val calls = AtomicInteger()
         val counting = OkHttpClient.Builder().addInterceptor { calls.incrementAndGet(); it.proceed(it.request()) }.build()
-        CodeRequests(server, counting).send(mobile).use { assertEquals(200, it.code) }
+        CodeRequests(server, device, counting).send(mobile).use { assertEquals(200, it.code) }
         assertEquals(3, calls.get())
         val sent = JSONArray(text("$server/dev/sms"))
         assertEquals(1, (0 until sent.length()).count { sent.getJSONObject(it).getString("mobile") == mobile })

@@ -15,11 +15,13 @@ import okhttp3.Request
 import okhttp3.RequestBody.Companion.toRequestBody
 import okhttp3.Response
 import okhttp3.ResponseBody.Companion.toResponseBody
+import okio.Buffer
 import org.json.JSONArray
 import org.json.JSONObject
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotEquals
 import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.Timeout
 import org.junit.jupiter.api.assertThrows
@@ -31,6 +33,7 @@ private const val CROWD = 50
 
 @Timeout(30)
 class TokenHolderTest {
+    private val device = Device(load = { null }, save = {}, name = "a phone")
     private val first = signIn()
     private val sessionEnds = AtomicInteger()
     private val refreshes = AtomicInteger()
@@ -51,6 +54,7 @@ class TokenHolderTest {
         server,
         load = { stored },
         save = { check(canSave); stored = it },
+        device = device,
         onSessionEnd = { sessionEnds.incrementAndGet() },
         http = OkHttpClient.Builder().addInterceptor { chain ->
             if (chain.request().method == "PUT") refreshes.incrementAndGet()
@@ -71,6 +75,25 @@ class TokenHolderTest {
         assertNotEquals(first.refresh, stored?.refresh)
         assertEquals(first.userId, holder.userId)
         assertEquals(0, sessionEnds.get())
+    }
+
+    @Test
+    fun `a refresh brings the device`() {
+        var sent = ""
+        network = { chain ->
+            sent = Buffer().also { chain.request().body!!.writeTo(it) }.readUtf8()
+            chain.proceed(chain.request())
+        }
+        assertEquals(200, getUser())
+        assertTrue(device.toJson().similar(JSONObject(sent).getJSONObject("device")))
+    }
+
+    @Test
+    fun `the id of a device is made up once and kept`() {
+        var kept: String? = null
+        val ids = List(2) { Device(load = { kept }, save = { id -> kept = id }).toJson().getString("id") }
+        assertEquals(listOf(kept, kept), ids)
+        assertTrue(Regex("[A-Za-z0-9_-]{16,64}").matches(ids[0]))
     }
 
     @Test
@@ -190,11 +213,12 @@ class TokenHolderTest {
 
     private fun signIn(): Tokens {
         val mobile = "13" + (1..9).joinToString("") { ('0'..'9').random().toString() }
-        post("sms/codes", JSONObject().put("mobile", mobile))
+        post("sms/codes", JSONObject().put("mobile", mobile).put("device", device.toJson()))
         val inbox = Request.Builder().url("$server/dev/sms").header("Accept", "application/json").build()
         val messages = JSONArray(plain.newCall(inbox).execute().use { it.body.string() }).map { it as JSONObject }
         val code = messages.first { it.getString("mobile") == mobile }.getString("code")
-        val data = post("authorizations", JSONObject().put("mobile", mobile).put("code", code)).getJSONObject("data")
+        val request = JSONObject().put("mobile", mobile).put("code", code).put("device", device.toJson())
+        val data = post("authorizations", request).getJSONObject("data")
         return Tokens(data.getString("user_id"), data.getString("token"), data.getString("refresh_token"))
     }
 

@@ -1,4 +1,4 @@
-//! How does PostgreSQL count wrong guesses?
+//! Counts of wrong guesses in PostgreSQL.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! How does SQLite count wrong guesses?
+//! Counts of wrong guesses in SQLite.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
