@@ -17,7 +17,7 @@ use crate::{
         Auth,
         access_token::{AccessTokens, Verified},
         account::Account,
-        challenges::{Challenges, Checker, Offer, pow::ProofsOfWork},
+        challenges::{Challenges, Checker, pow::ProofsOfWork},
         cores::Cores,
         detached::Detached,
         device::DeviceHashes,
@@ -39,7 +39,10 @@ use crate::{
     captcha::{self, AliyunCaptcha, AliyunScene, TencentApp, TencentCaptcha, Turnstile},
     clock::Clock,
     config::{Config, HiddenUrl, SmsProviderName},
-    model::{challenge::ChallengeKind, session::Lifetime},
+    model::{
+        challenge::{ChallengeKind, Offer},
+        session::Lifetime,
+    },
     private_file,
     sms::{
         self, Aliyun, AliyunAccount, Console, Failover, Measured, Outbox, SmsProvider, Tencent, TencentAccount, Twilio,

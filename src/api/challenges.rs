@@ -23,10 +23,13 @@ use super::{
 use crate::{
     auth::{
         Auth,
-        challenges::{ChallengeAnswer, Offer, pow},
+        challenges::{ChallengeAnswer, pow},
         image_code::{ImageCodeId, PictureAnswer},
     },
-    model::{challenge::ChallengeKind, typed},
+    model::{
+        challenge::{ChallengeKind, Offer},
+        typed,
+    },
 };
 
 /// Where proofs of work come from.

@@ -23,10 +23,8 @@ use super::{
     language::{Language, Text},
 };
 use crate::{
-    auth::{
-        challenges::Offer,
-        error::{Error, WeakPassword, WhichCode},
-    },
+    auth::error::{Error, WeakPassword, WhichCode},
+    model::challenge::Offer,
     telemetry::sampling,
 };
 
