@@ -16,7 +16,7 @@ use poem_openapi::{
 };
 
 use super::{
-    challenges::ChallengeOffer,
+    challenge_offer::ChallengeOffer,
     context::{Family, RequestContext},
     envelope::{ClassicOutcome, ErrorBody, FieldErrorBody},
     error_code::ErrorCode,
