@@ -161,7 +161,7 @@ pub struct Acquaintance {
 
 impl Acquaintance {
     fn new(device_hash: Option<String>, ips: [Option<String>; 2]) -> Self {
-        let networks = ips.into_iter().flatten().filter_map(|ip| Some(network_of(ip.parse().ok()?)));
+        let networks = ips.into_iter().flatten().filter_map(|ip| Some(network_of(ip.parse().ok()?).to_string()));
         Self { device_hash, networks: networks.collect() }
     }
 
