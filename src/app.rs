@@ -34,7 +34,7 @@ use crate::{
         revocation::Revocations,
         sessions::Sessions,
         sms_code::{CodeKeys, ImageCodePolicy, SmsCodeSettings, SmsCodes},
-        standing::Standings,
+        standing::{KNOWN_FOR, Standings},
     },
     captcha::{self, AliyunCaptcha, AliyunScene, TencentApp, TencentCaptcha, Turnstile},
     clock::Clock,
@@ -68,11 +68,8 @@ const CLEANING_BATCH: u32 = 1000;
 /// How long expired sessions are kept, for whoever looks into an incident.
 const KEPT_AFTER_EXPIRY: chrono::Duration = chrono::Duration::days(1);
 
-/// How long sessions that show where a user has signed in are kept after their end.
-const KEPT_AS_KNOWN: chrono::Duration = chrono::Duration::days(90);
-
-/// How long after the last wrong guess at a number its count is kept.
-const GUESSES_KEPT: chrono::Duration = chrono::Duration::days(90);
+/// How long after the last wrong guess at a number its count is kept: as long as a session makes the owner known.
+const GUESSES_KEPT: chrono::Duration = KNOWN_FOR;
 
 /// The file in `DATA_DIR` that keeps a generated secret.
 const SECRET_FILE: &str = "secret.key";
@@ -501,7 +498,7 @@ async fn delete_old(
 ) -> Result<(), StoreError> {
     // While a token may name a session, its row tells instances that start that it has been ended.
     let over = now - KEPT_AFTER_EXPIRY - access_token_ttl;
-    let known = over.min(now - KEPT_AS_KNOWN);
+    let known = over.min(now - KNOWN_FOR);
     let full = u64::from(CLEANING_BATCH);
     while users.delete_sessions_over_before(over, known, CLEANING_BATCH).await? >= full {}
     while users.delete_guesses_before(now - GUESSES_KEPT, CLEANING_BATCH).await? >= full {}
