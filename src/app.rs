@@ -136,6 +136,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let access_token_ttl = seconds(config.access_token_ttl.min(config.refresh_token_ttl).min(config.session_max_age));
     let revocations = Arc::new(Revocations::new(users.clone(), clock.clone(), access_token_ttl));
     revocations.sync().await?;
+    let devices = DeviceHashes::new(&master);
+    let guess_subjects = GuessSubjects::new(&master);
     let sessions = Arc::new(Sessions {
         users: users.clone(),
         access_tokens: AccessTokens {
@@ -149,8 +151,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         },
         refresh_tokens: RefreshTokens::new(&master),
         revocations: revocations.clone(),
-        devices: DeviceHashes::new(&master),
-        guess_subjects: GuessSubjects::new(&master),
+        devices: devices.clone(),
+        guess_subjects: guess_subjects.clone(),
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
@@ -159,12 +161,11 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let image_codes = Arc::new(ImageCodes::new(codes.clone(), ttl, length, drawing.clone()));
     let challenges = Arc::new(challenges(config, &master, &image_codes, &codes, &clock)?);
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
-    let devices = DeviceHashes::new(&master);
     let guesses = Arc::new(Guesses {
         codes: codes.clone(),
         users: users.clone(),
         limits: limits.clone(),
-        subjects: GuessSubjects::new(&master),
+        subjects: guess_subjects,
         standings: Arc::new(Standings { users: users.clone(), devices, clock: clock.clone() }),
         challenges: challenges.clone(),
         turns: Turns::default(),
