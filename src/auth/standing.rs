@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::Duration;
 
-use super::device::DeviceHashes;
+use super::{device::DeviceHashes, sessions::MAX_SESSIONS};
 use crate::{
     clock::Clock,
     model::{mobile::Mobile, origin::Origin},
@@ -14,11 +14,9 @@ use crate::{
     },
 };
 
-/// How long a session makes its device and its networks known, after it was opened or refreshed.
-const KNOWN_FOR: Duration = Duration::days(90);
-
-/// How many sessions are looked at, the newest first.
-const SESSIONS_LOOKED_AT: u32 = 100;
+/// How long a session makes its device and its networks known, after it was opened or refreshed. Rows of sessions are
+/// kept for as long.
+pub const KNOWN_FOR: Duration = Duration::days(90);
 
 /// What the counters call a device without an id, whose access token shows the owner.
 const BY_TOKEN: &str = "token";
@@ -56,10 +54,10 @@ pub struct Standings {
 }
 
 impl Standings {
-    /// Looks up who asks about a number: one query, so only once a limit objects.
+    /// Looks up who asks about a number, by its newest sessions: one query, so only once a limit objects.
     pub async fn of(&self, mobile: &Mobile, origin: &Origin) -> Result<Found, StoreError> {
         let since = self.clock.now() - KNOWN_FOR;
-        Ok(match self.users.acquaintances(mobile, since, SESSIONS_LOOKED_AT).await? {
+        Ok(match self.users.acquaintances(mobile, since, MAX_SESSIONS).await? {
             Some(account) => Found { standing: self.standing(&account, origin), has_account: true },
             None => Found { standing: Standing::Stranger, has_account: false },
         })

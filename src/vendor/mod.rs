@@ -1,6 +1,8 @@
-//! HTTP calls to vendors: the client, answers in JSON, and the signatures of Alibaba Cloud and Tencent Cloud.
+//! HTTP calls to vendors: the client, answers in JSON, and the signed calls of Alibaba Cloud and Tencent Cloud.
 
+pub mod aliyun;
 pub mod signature;
+pub mod tencent;
 
 use std::{error::Error, time::Duration};
 
