@@ -20,9 +20,6 @@ const KNOWN_FOR: Duration = Duration::days(90);
 /// How many sessions are looked at, the newest first.
 const SESSIONS_LOOKED_AT: u32 = 100;
 
-/// What the counters call a device without an id, whose access token shows the owner.
-const BY_TOKEN: &str = "token";
-
 /// Who asks, measured by the sessions of the account that the number belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -74,7 +71,8 @@ impl Standings {
             return Standing::KnownByDevice(device);
         }
         if origin.user_id == Some(account.user_id) {
-            return Standing::KnownByDevice(BY_TOKEN.to_owned());
+            // A device without an id: all of an account's are one, and no other account's.
+            return Standing::KnownByDevice(format!("token:{}", account.user_id));
         }
         let network = origin.ip.map(|_| origin.network());
         let comes_from = |network: &String| account.sessions.iter().any(|session| session.networks.contains(network));
