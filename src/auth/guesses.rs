@@ -222,7 +222,7 @@ impl Guesses {
     ) -> Result<Result<Counted, (LimitName, Duration)>, Error> {
         let guess = self.limits.guess(Guessed::Password, mobile, origin, sender);
         let sign_in =
-            signs_in.then(|| self.limits.sign_in(mobile, origin)).map(|tally| Tally { at: guess.at, ..tally });
+            signs_in.then(|| self.limits.sign_in(mobile, origin, sender)).map(|tally| Tally { at: guess.at, ..tally });
         Ok(match self.codes.count(&both(&guess, sign_in.as_ref())).await? {
             Admission::Refused { name, retry_after } => Err((name, retry_after)),
             Admission::Admitted | Admission::Suspicious { .. } => Ok(Counted { guess, sign_in, in_all: None }),
