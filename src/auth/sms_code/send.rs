@@ -214,6 +214,9 @@ impl SmsCodes {
         // Where a number is not to be told from a registered one, it counts as one.
         sending.sender = if sending.conceals() && sender == Sender::Newcomer { Sender::Stranger } else { sender };
         record_strangers_bound(name, &sending.sender, &sending.ask.mobile, &sending.origin);
+        if sending.sender.is_known() {
+            self.limits.forget_ask(&sending.ask, &sending.origin).await?;
+        }
         Ok(())
     }
 
