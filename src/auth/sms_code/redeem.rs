@@ -165,8 +165,12 @@ impl SmsCodes {
         let (name, retry_after) = match objection {
             Objection::Limit { name, retry_after } => (name, retry_after),
             Objection::Exhausted => {
-                self.guesses.beyond(guessed, mobile, origin, &sender, challenge).await?;
-                match self.compare_as(comparison, As::Other, &sender).await? {
+                let beyond = self.guesses.beyond(guessed, mobile, origin, &sender, challenge).await?;
+                let compared = self.compare_as(comparison, As::Other, &sender).await;
+                if !matches!(compared, Ok(Ok(Redemption::Accepted(_) | Redemption::Wrong { .. }))) {
+                    self.guesses.give_back_beyond(&beyond).await;
+                }
+                match compared? {
                     Ok(redemption) => return Ok(redemption),
                     Err(Objection::Limit { name, retry_after }) => (name, retry_after),
                     Err(Objection::Exhausted) => (LimitName::GuessesBeyond, Duration::ZERO),
