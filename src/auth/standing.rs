@@ -18,9 +18,6 @@ use crate::{
 /// kept for as long.
 pub const KNOWN_FOR: Duration = Duration::days(90);
 
-/// What the counters call a device without an id, whose access token shows the owner.
-const BY_TOKEN: &str = "token";
-
 /// Who asks, measured by the sessions of the account that the number belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -72,7 +69,8 @@ impl Standings {
             return Standing::KnownByDevice(device);
         }
         if origin.user_id == Some(account.user_id) {
-            return Standing::KnownByDevice(BY_TOKEN.to_owned());
+            // A device without an id: all of an account's are one, and no other account's.
+            return Standing::KnownByDevice(format!("token:{}", account.user_id));
         }
         let network = origin.ip.map(|_| origin.network());
         let comes_from = |network: &String| account.sessions.iter().any(|session| session.networks.contains(network));

@@ -10,7 +10,7 @@ use crate::support::{
     Answer, MOBILE, PASSWORD, TestApp, Tokens,
     backends::Backends,
     expect_retry_after, on_every_backend,
-    senders::{HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, THERE, at, stranger},
+    senders::{HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, PROXY, THERE, at, stranger},
 };
 
 /// An account with a password, and a phone that has signed in at an address of its own.
@@ -131,6 +131,28 @@ on_every_backend! {
         at(THERE).try_wrong_code(&app, MOBILE).await.expect_error(400, "sms_code_invalid");
         at(THERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
         at(stranger(9).as_str()).try_wrong_password(&app, MOBILE).await.expect_error(401, "credentials_invalid");
+    }
+}
+
+on_every_backend! {
+    async fn challenges_beyond_a_hundred_in_all_count_at_the_address_before_they_are_looked_at(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--sms-resend-seconds=0", "--sms-asks-per-ip-per-hour=3"]).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        use_up_in_all(&app).await;
+        let with_picture = async |ip: &str, text: &str| {
+            app.put_picture("p", "abcd").await;
+            let challenge = json!({ "kind": "picture", "response": format!("p:{text}") });
+            let body = json!({ "mobile": MOBILE, "password": "a wrong secret", "challenge": challenge });
+            at(ip).post(&app, "/app/v1_0/authorizations/password", body).await
+        };
+        for _ in 0..3 {
+            with_picture(THERE, "zzzz").await.expect_error(400, "image_code_invalid");
+        }
+        let answer = with_picture(THERE, "abcd").await;
+        answer.expect_error(429, "too_many_requests");
+        expect_retry_after(&answer, HOUR);
+        assert_eq!(app.picture_text("p").await, "abcd", "it was not looked at");
+        with_picture(&stranger(9), "abcd").await.expect_error(401, "credentials_invalid");
     }
 }
 
