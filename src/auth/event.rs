@@ -96,7 +96,8 @@ pub fn record_by_operator(event: Event, subject: Subject<'_>) {
 fn write(event: Event, actor: Option<&str>, origin: &Origin, subject: Subject<'_>) {
     metrics::EVENTS.count([event.as_str()]);
     // As many of them as anyone sends requests.
-    if event == Event::Limited && !LIMITED.takes(Instant::now()) {
+    let of_requests = matches!(event, Event::Limited | Event::Suspicion | Event::StrangersBound);
+    if of_requests && !LIMITED.takes(Instant::now()) {
         return;
     }
     tracing::info!(

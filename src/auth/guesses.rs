@@ -97,7 +97,7 @@ impl Guesses {
             Sender::KnownByDevice(_) => return Ok(Ok(None)),
             _ if self.limits.settings().verify_per_mobile_per_hour == 0 => return Ok(Ok(None)),
             Sender::KnownByNetwork => Guesser::KnownNetwork,
-            Sender::Unknown | Sender::Newcomer | Sender::Stranger => Guesser::Stranger,
+            Sender::Unknown | Sender::Newcomer | Sender::Stranger | Sender::Concealed => Guesser::Stranger,
         };
         let subject = self.subjects.of(guessed, mobile);
         Ok(match self.users.take_guess(&subject, guesser, GUESSES_IN_ALL, self.limits.now()).await? {

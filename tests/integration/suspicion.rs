@@ -188,7 +188,8 @@ on_every_backend! {
             at(&in_block(n)).ask(&app, &mobile).await.expect(200);
         }
         for (n, mobile) in [MOBILE, "13900139000"].into_iter().enumerate() {
-            at(&in_block(20 + n)).ask_for(&app, "reset_password", mobile).await.expect(200);
+            let answer = at(&in_block(20 + n)).ask_for(&app, "reset_password", mobile).await;
+            answer.expect_error(403, "image_code_required");
         }
     }
 }

@@ -59,7 +59,7 @@ impl Limits {
         let others = match sender {
             Sender::KnownByDevice(_) => vec![],
             Sender::KnownByNetwork => vec![limit(names.of_known_networks, mobile.as_str(), HOUR, together)],
-            Sender::Unknown | Sender::Newcomer | Sender::Stranger => {
+            Sender::Unknown | Sender::Newcomer | Sender::Stranger | Sender::Concealed => {
                 let of_strangers = limit(names.of_strangers, mobile.as_str(), HOUR, together);
                 [of_strangers].into_iter().chain(self.guesses_per_ip(guessed, origin)).collect()
             }

@@ -117,7 +117,7 @@ impl Limits {
 
     /// The sums that a message counts in. Where the number has signed in before, none is suspicious.
     fn flows(&self, mobile: &Mobile, origin: &Origin, sender: &Sender) -> Vec<Flow> {
-        let heeds = matches!(sender, Sender::Unknown | Sender::Newcomer) && !self.is_exempt(origin);
+        let heeds = matches!(sender, Sender::Unknown | Sender::Newcomer | Sender::Concealed) && !self.is_exempt(origin);
         let blocks = if sender.is_known() || self.is_exempt(origin) { vec![] } else { origin.blocks() };
         let per_hour = self.settings.sms_per_ip_per_hour.saturating_mul(ADDRESSES_PER_BLOCK);
         let blocks = blocks.into_iter().map(|group| Flow {
@@ -192,7 +192,7 @@ impl Limits {
     fn per_mobile(&self, sender: &Sender) -> u32 {
         let per_day = self.settings.sms_per_mobile_per_day;
         match sender {
-            Sender::Unknown | Sender::Stranger => share_of(per_day, STRANGERS_PERCENT, true),
+            Sender::Unknown | Sender::Stranger | Sender::Concealed => share_of(per_day, STRANGERS_PERCENT, true),
             Sender::KnownByNetwork => share_of(per_day, NETWORKS_PERCENT, true),
             Sender::Newcomer | Sender::KnownByDevice(_) => per_day,
         }
@@ -204,7 +204,7 @@ impl Limits {
         let (subject, part) = match sender {
             Sender::KnownByDevice(device) => (ask.mobile.as_str().to_owned(), Some(device.clone())),
             Sender::KnownByNetwork => (ask.mobile.as_str().to_owned(), Some(network()?)),
-            Sender::Unknown | Sender::Newcomer | Sender::Stranger => (network()?, None),
+            Sender::Unknown | Sender::Newcomer | Sender::Stranger | Sender::Concealed => (network()?, None),
         };
         Some(Counter {
             part,

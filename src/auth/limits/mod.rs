@@ -78,6 +78,8 @@ pub enum Sender {
     Newcomer,
     /// The number has an account, and nothing shows that this is its owner.
     Stranger,
+    /// Whether the number has an account must not show: as few messages as if it had one, as much suspicion as if not.
+    Concealed,
     /// From a network where the owner was signed in.
     KnownByNetwork,
     /// From a device where the owner was signed in; what names it in counters.
@@ -141,6 +143,8 @@ impl Limits {
         // Places in the in-process store: an owner's device does not share those of a flooded network.
         let network = match (sender, self.share(origin)) {
             (Sender::KnownByDevice(device), _) => device.clone(),
+            // Hundreds of users may be known in one network.
+            (Sender::KnownByNetwork, _) => format!("known:{}", mobile.as_str()),
             (_, Some(network)) => network,
             (_, None) => format!("exempt:{}", mobile.as_str()),
         };

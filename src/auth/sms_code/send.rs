@@ -54,6 +54,8 @@ struct Sending {
     classic: Option<Option<ChallengeAnswer>>,
     /// Have numbers that signed in before been taken out of those that the address asks for?
     is_purged: bool,
+    /// Is there an event of its suspicion?
+    is_recorded: bool,
 }
 
 /// What the limits are asked.
@@ -127,8 +129,17 @@ impl SmsCodes {
 
     fn sending(&self, slot: CodeSlot, has_recipient: bool, origin: Arc<Origin>) -> Sending {
         let ask = self.limits.ask(slot.mobile.clone());
-        let (sender, trusted, classic, is_purged) = (Sender::Unknown, false, None, false);
-        Sending { slot, ask, origin, has_recipient, sender, trusted, classic, is_purged }
+        Sending {
+            slot,
+            ask,
+            origin,
+            has_recipient,
+            sender: Sender::Unknown,
+            trusted: false,
+            classic: None,
+            is_purged: false,
+            is_recorded: false,
+        }
     }
 
     /// Is this a number that gets no code, not even of a user or a test? It depends on the digits alone, so it comes
@@ -189,7 +200,13 @@ impl SmsCodes {
             };
             let name = match admission {
                 Admission::Admitted => return Ok(message),
-                Admission::Suspicious { .. } if sending.trusted || matches!(step, Step::Survey) => return Ok(message),
+                Admission::Suspicious { .. } if matches!(step, Step::Survey) => return Ok(message),
+                Admission::Suspicious { name } if sending.trusted => {
+                    if !sending.is_recorded {
+                        record(Event::Suspicion, name, Some(&sending.ask.mobile), &sending.origin);
+                    }
+                    return Ok(message);
+                }
                 Admission::Refused { name: LimitName::SmsGap, retry_after } => {
                     return Err(sending.limited(LimitName::SmsGap, retry_after));
                 }
@@ -211,8 +228,7 @@ impl SmsCodes {
     /// Finds out who asks, after a limit of this name has objected.
     async fn look_up(&self, sending: &mut Sending, name: LimitName) -> Result<(), Error> {
         let sender = self.guesses.sender(&sending.ask.mobile, &sending.origin).await?;
-        // Where a number is not to be told from a registered one, it counts as one.
-        sending.sender = if sending.conceals() && sender == Sender::Newcomer { Sender::Stranger } else { sender };
+        sending.sender = if sending.conceals() && !sender.is_known() { Sender::Concealed } else { sender };
         record_strangers_bound(name, &sending.sender, &sending.ask.mobile, &sending.origin);
         if sending.sender.is_known() {
             self.limits.forget_ask(&sending.ask, &sending.origin).await?;
@@ -242,11 +258,14 @@ impl SmsCodes {
             FraudPolicy::Deny => return Err(self.limits.deny(name, ask, origin)),
             FraudPolicy::Challenge => match &sending.classic {
                 None => return Err(self.challenge_required()),
-                Some(Some(challenge)) => self.challenges.check(challenge, &ask.mobile, origin).await?,
-                Some(None) => self.limits.picture_under_suspicion(ask, origin).await?,
+                // A second picture shows no more than the first.
+                Some(Some(challenge)) if challenge.kind() != ChallengeKind::Picture => {
+                    self.challenges.check(challenge, &ask.mobile, origin).await?;
+                }
+                Some(_) => self.limits.picture_under_suspicion(ask, origin).await?,
             },
         }
-        sending.trusted = true;
+        (sending.trusted, sending.is_recorded) = (true, true);
         Ok(())
     }
 
@@ -287,11 +306,9 @@ impl SmsCodes {
         };
         tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
         event::record(Event::CodeNotSent, origin, subject);
-        // A number that vendors refuse costs a call each time, though no vendor fails. One that asks to wait has told when.
-        let has_failed = !matches!(error, SmsError::Throttled { .. });
         // Where nothing may tell that the number is known, all stays as it would for an unknown one.
         if !sending.conceals()
-            && let Err(error) = self.take_back(sending, digest, message, has_failed).await
+            && let Err(error) = self.take_back(sending, digest, message).await
         {
             tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
         }
@@ -308,11 +325,11 @@ impl SmsCodes {
         Sending { slot, ask, origin, sender, .. }: &Sending,
         digest: &str,
         message: &Tally,
-        has_failed: bool,
     ) -> Result<(), StoreError> {
         self.codes.withdraw_code(slot, digest).await?;
         self.codes.uncount(message).await?;
-        if has_failed { self.limits.message_failed(ask, origin, sender).await } else { Ok(()) }
+        // Each costs a call, also one that is refused for the number's sake, or that has to wait.
+        self.limits.message_failed(ask, origin, sender).await
     }
 
     fn message(&self, slot: &CodeSlot, code: String) -> SmsMessage {
