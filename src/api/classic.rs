@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     bearer::SESSION_COOKIE,
-    challenges::ChallengeHeader,
+    challenge_answer::ChallengeHeader,
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
     failure::{Failures, codes, failures, named},

@@ -7,7 +7,7 @@ use poem_openapi::{
     types::{ParseFromJSON, ToJSON, Type},
 };
 
-use super::challenges::ChallengeOffer;
+use super::challenge_offer::ChallengeOffer;
 
 /// A successful answer of the app family; `data` is the result.
 #[derive(Debug, Object)]

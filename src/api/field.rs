@@ -8,7 +8,7 @@ use poem_openapi::{
 };
 use serde_json::Value;
 
-use super::challenges::SolvedChallenge;
+use super::challenge_answer::SolvedChallenge;
 use crate::model::{device::Platform, purpose::Purpose, typed};
 
 /// What the document says about a kind of field.

@@ -13,7 +13,7 @@ pub use super::field::{
     OptionalField, PasswordKind, PurposeKind, SmsCodeKind,
 };
 use super::{
-    challenges::{ChallengeHeader, SolvedChallenge},
+    challenge_answer::{ChallengeHeader, SolvedChallenge},
     context::Family,
     error_code::ErrorCode,
     language::Text,

@@ -6,7 +6,7 @@ use poem_openapi::{Object, OpenApi, param::Path};
 use super::{
     Section,
     bearer::ClassicSignedIn,
-    challenges::ChallengeHeader,
+    challenge_answer::ChallengeHeader,
     classic::{
         Answer, ChangeName, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
         SignInClassic, SignedOut, UserAnswer,

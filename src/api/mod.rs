@@ -9,6 +9,8 @@ mod aliases;
 mod authorizations;
 mod bearer;
 mod body;
+mod challenge_answer;
+mod challenge_offer;
 mod challenges;
 mod classic;
 pub mod client_ip;

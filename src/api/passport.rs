@@ -6,7 +6,7 @@ use poem_openapi::{Object, OpenApi};
 use super::{
     Section,
     bearer::ClassicSignedIn,
-    challenges::ChallengeHeader,
+    challenge_answer::ChallengeHeader,
     classic::{
         Answer, Classic, ClassicPasswordSignIn, CookieAnswer, FollowSignOut, RegisterClassic, SendClassicCode,
         SessionAnswer, SignInClassic, SignedOut,

@@ -16,17 +16,15 @@ use poem_openapi::{
 };
 
 use super::{
-    challenges::ChallengeOffer,
+    challenge_offer::ChallengeOffer,
     context::{Family, RequestContext},
     envelope::{ClassicOutcome, ErrorBody, FieldErrorBody},
     error_code::ErrorCode,
     language::{Language, Text},
 };
 use crate::{
-    auth::{
-        challenges::Offer,
-        error::{Error, WeakPassword, WhichCode},
-    },
+    auth::error::{Error, WeakPassword, WhichCode},
+    model::challenge::Offer,
     telemetry::sampling,
 };
 

@@ -10,7 +10,7 @@ use poem_openapi::{
 use super::{
     Section,
     bearer::MaybeSignedIn,
-    challenges::ChallengeHeader,
+    challenge_answer::ChallengeHeader,
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::challenges::Offer;
-use crate::store::StoreError;
+use crate::{model::challenge::Offer, store::StoreError};
 
 /// A refusal by one of the rules, or a fault of something below them.
 #[derive(Debug, thiserror::Error)]

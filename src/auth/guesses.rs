@@ -54,6 +54,8 @@ struct Counted {
     guess: Tally,
     sign_in: Option<Tally>,
     in_all: Option<TakenInAll>,
+    /// The one of the hour beyond those in all.
+    beyond: Option<Tally>,
 }
 
 /// Why a guess is not looked at on the terms of a sender.
@@ -110,7 +112,8 @@ impl Guesses {
         settled(self.users.return_guess(&subject, guesser).await);
     }
 
-    /// Lets a guess be looked at beyond those in all: one an hour, with a challenge.
+    /// Lets a guess be looked at beyond those in all: one an hour, with a challenge. Returns what counts it, to be taken
+    /// back if it is not looked at.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`], before the challenge is used up; what [`Challenges::check`] refuses.
@@ -121,19 +124,28 @@ impl Guesses {
         origin: &Origin,
         sender: &Sender,
         challenge: Option<&ChallengeAnswer>,
-    ) -> Result<(), Error> {
+    ) -> Result<Tally, Error> {
         let tally = self.limits.guess_beyond(guessed, mobile, origin, sender);
+        let guess = self.limits.guess(guessed, mobile, origin, sender);
         let refusal = |admission| match admission {
             Admission::Refused { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
             Admission::Admitted | Admission::Suspicious { .. } => Ok(()),
         };
-        refusal(self.codes.survey(&tally).await?)?;
+        refusal(self.codes.survey(&both(&tally, Some(&guess))).await?)?;
         let Some(challenge) = challenge else {
             record(Event::Limited, in_all(guessed), Some(mobile), origin);
             return Err(Error::ImageCodeRequired(self.challenges.offers()));
         };
+        // Each look at a challenge costs a core's time or a vendor's call.
+        refusal(self.codes.count(&self.limits.challenged(mobile, origin, sender)).await?)?;
         self.challenges.check(challenge, mobile, origin).await?;
-        refusal(self.codes.count(&tally).await?)
+        refusal(self.codes.count(&tally).await?)?;
+        Ok(tally)
+    }
+
+    /// Gives the guess of the hour beyond those in all back: it was not looked at.
+    pub async fn give_back_beyond(&self, taken: &Tally) {
+        settled(self.codes.uncount(taken).await);
     }
 
     /// Puts it on record if strangers together have met a bound, whether or not this request passes it.
@@ -184,9 +196,13 @@ impl Guesses {
         match objection {
             Objection::Limit { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
             Objection::Exhausted => {
-                self.beyond(guessed, mobile, origin, &sender, challenge).await?;
-                match self.count_hour(&sender, mobile, origin, signs_in).await? {
-                    Ok(counted) => Ok(TakenGuess { counted, _turn: turn }),
+                let beyond = self.beyond(guessed, mobile, origin, &sender, challenge).await?;
+                let counted = self.count_hour(&sender, mobile, origin, signs_in).await;
+                if !matches!(counted, Ok(Ok(_))) {
+                    self.give_back_beyond(&beyond).await;
+                }
+                match counted? {
+                    Ok(counted) => Ok(TakenGuess { counted: Counted { beyond: Some(beyond), ..counted }, _turn: turn }),
                     Err((name, retry_after)) => Err(limited(name, retry_after, Some(mobile), origin)),
                 }
             }
@@ -222,10 +238,12 @@ impl Guesses {
     ) -> Result<Result<Counted, (LimitName, Duration)>, Error> {
         let guess = self.limits.guess(Guessed::Password, mobile, origin, sender);
         let sign_in =
-            signs_in.then(|| self.limits.sign_in(mobile, origin)).map(|tally| Tally { at: guess.at, ..tally });
+            signs_in.then(|| self.limits.sign_in(mobile, origin, sender)).map(|tally| Tally { at: guess.at, ..tally });
         Ok(match self.codes.count(&both(&guess, sign_in.as_ref())).await? {
             Admission::Refused { name, retry_after } => Err((name, retry_after)),
-            Admission::Admitted | Admission::Suspicious { .. } => Ok(Counted { guess, sign_in, in_all: None }),
+            Admission::Admitted | Admission::Suspicious { .. } => {
+                Ok(Counted { guess, sign_in, in_all: None, beyond: None })
+            }
         })
     }
 
@@ -246,8 +264,11 @@ impl Guesses {
         }
     }
 
-    async fn uncount(&self, Counted { guess, sign_in, in_all }: Counted) {
+    async fn uncount(&self, Counted { guess, sign_in, in_all, beyond }: Counted) {
         settled(self.codes.uncount(&both(&guess, sign_in.as_ref())).await);
+        if let Some(beyond) = &beyond {
+            self.give_back_beyond(beyond).await;
+        }
         self.give_back(in_all).await;
     }
 }

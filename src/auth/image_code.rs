@@ -13,7 +13,11 @@ use super::{
     error::Error,
     picture::{self, ALPHABET},
 };
-use crate::{model::origin::Origin, store::ephemeral::EphemeralStore, telemetry::metrics};
+use crate::{
+    model::{id::is_id, origin::Origin},
+    store::ephemeral::EphemeralStore,
+    telemetry::metrics,
+};
 
 /// How many pictures are drawn ahead, for those who come all at once: 300 KB.
 const DRAWN_AHEAD: usize = 64;
@@ -28,9 +32,7 @@ pub struct ImageCodeId(String);
 impl ImageCodeId {
     /// 1 to 64 letters, digits, `_` and `-`.
     pub fn parse(id: &str) -> Option<Self> {
-        let shaped = (1..=64).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        shaped.then(|| Self(id.to_owned()))
+        is_id(id, 1).then(|| Self(id.to_owned()))
     }
 }
 

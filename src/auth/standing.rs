@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::Duration;
 
-use super::device::DeviceHashes;
+use super::{device::DeviceHashes, sessions::MAX_SESSIONS};
 use crate::{
     clock::Clock,
     model::{mobile::Mobile, origin::Origin},
@@ -14,14 +14,9 @@ use crate::{
     },
 };
 
-/// How long a session makes its device and its networks known, after it was opened or refreshed.
-const KNOWN_FOR: Duration = Duration::days(90);
-
-/// How many sessions are looked at, the newest first.
-const SESSIONS_LOOKED_AT: u32 = 100;
-
-/// What the counters call a device without an id, whose access token shows the owner.
-const BY_TOKEN: &str = "token";
+/// How long a session makes its device and its networks known, after it was opened or refreshed. Rows of sessions are
+/// kept for as long.
+pub const KNOWN_FOR: Duration = Duration::days(90);
 
 /// Who asks, measured by the sessions of the account that the number belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,10 +51,10 @@ pub struct Standings {
 }
 
 impl Standings {
-    /// Looks up who asks about a number: one query, so only once a limit objects.
+    /// Looks up who asks about a number, by its newest sessions: one query, so only once a limit objects.
     pub async fn of(&self, mobile: &Mobile, origin: &Origin) -> Result<Found, StoreError> {
         let since = self.clock.now() - KNOWN_FOR;
-        Ok(match self.users.acquaintances(mobile, since, SESSIONS_LOOKED_AT).await? {
+        Ok(match self.users.acquaintances(mobile, since, MAX_SESSIONS).await? {
             Some(account) => Found { standing: self.standing(&account, origin), has_account: true },
             None => Found { standing: Standing::Stranger, has_account: false },
         })
@@ -74,7 +69,8 @@ impl Standings {
             return Standing::KnownByDevice(device);
         }
         if origin.user_id == Some(account.user_id) {
-            return Standing::KnownByDevice(BY_TOKEN.to_owned());
+            // A device without an id: all of an account's are one, and no other account's.
+            return Standing::KnownByDevice(format!("token:{}", account.user_id));
         }
         let network = origin.ip.map(|_| origin.network());
         let comes_from = |network: &String| account.sessions.iter().any(|session| session.networks.contains(network));

@@ -3,23 +3,17 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use reqwest::{
-    RequestBuilder, Url,
-    header::{ACCEPT, AUTHORIZATION},
-};
+use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::{Captcha, CaptchaError, Verdict, call};
 use crate::{
     clock::Clock,
-    vendor::signature::{Signed, acs3, host, query, sha256},
+    vendor::{aliyun, signature::query},
 };
 
 const VENDOR: &str = "aliyun";
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The code of a response that passed.
 const PASSED: &str = "T001";
@@ -68,22 +62,9 @@ impl AliyunCaptcha {
     fn request(&self, response: &SecretString) -> RequestBuilder {
         let AliyunScene { base_url: url, access_key_id, access_key_secret, scene_id } = &self.scene;
         // In the body, as the vendor's own libraries do: a response takes a few thousand characters.
-        let body = query([("CaptchaVerifyParam", response.expose_secret()), ("SceneId", scene_id)].into());
-        let host = host(url);
-        let headers = [
-            ("content-type", FORM),
-            ("host", host.as_str()),
-            ("x-acs-action", "VerifyIntelligentCaptcha"),
-            ("x-acs-content-sha256", &sha256(&body)),
-            ("x-acs-date", &self.clock.now().format("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            ("x-acs-signature-nonce", &Uuid::now_v7().simple().to_string()),
-            ("x-acs-version", "2023-03-05"),
-        ];
-        let signed = Signed { url, headers: headers.into(), body: &body };
-        let authorization = acs3(access_key_id, access_key_secret, &signed);
-        let request = self.client.post(url.clone()).header(AUTHORIZATION, authorization);
-        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        request.header(ACCEPT, "application/json").body(body)
+        let form = query([("CaptchaVerifyParam", response.expose_secret()), ("SceneId", scene_id)].into());
+        let call = aliyun::Call { url, action: "VerifyIntelligentCaptcha", version: "2023-03-05", form: Some(form) };
+        aliyun::request(&self.client, access_key_id, access_key_secret, self.clock.now(), call)
     }
 }
 

@@ -3,23 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
-use reqwest::{
-    RequestBuilder, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
-};
+use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Captcha, CaptchaError, Verdict, call};
-use crate::{
-    clock::Clock,
-    vendor::signature::{Signed, host, tc3},
-};
+use crate::{clock::Clock, vendor::tencent};
 
 const VENDOR: &str = "tencent";
-
-const JSON: &str = "application/json; charset=utf-8";
 
 /// The one type of captcha that there is.
 const CAPTCHA_TYPE: u32 = 9;
@@ -102,17 +94,9 @@ impl TencentCaptcha {
             "AppSecretKey": app_secret_key.expose_secret(),
         })
         .to_string();
-        let (host, now) = (host(url), self.clock.now());
-        let signed = Signed { url, headers: [("content-type", JSON), ("host", &host)].into(), body: &body };
-        self.client
-            .post(url.clone())
-            .header(AUTHORIZATION, tc3(secret_id, secret_key, "captcha", now, &signed))
-            .header(CONTENT_TYPE, JSON)
-            .header(HOST, &host)
-            .header("X-TC-Action", "DescribeCaptchaResult")
-            .header("X-TC-Version", "2019-07-22")
-            .header("X-TC-Timestamp", now.timestamp())
-            .body(body)
+        let call =
+            tencent::Call { url, service: "captcha", action: "DescribeCaptchaResult", version: "2019-07-22", body };
+        tencent::request(&self.client, secret_id, secret_key, self.clock.now(), call)
     }
 }
 

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::id::is_id;
 use crate::{hex::hex, named::named};
 
 /// How many characters the name of a device has at most.
@@ -29,9 +30,7 @@ pub struct DeviceId(SecretString);
 impl DeviceId {
     /// 16 to 64 letters, digits, `_` and `-`.
     pub fn parse(id: &str) -> Option<Self> {
-        let shaped = (16..=64).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        shaped.then(|| Self(id.into()))
+        is_id(id, 16).then(|| Self(id.into()))
     }
 
     /// The id in the clear, to be hashed.

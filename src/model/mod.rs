@@ -2,6 +2,7 @@
 
 pub mod challenge;
 pub mod device;
+pub mod id;
 pub mod limit;
 pub mod mobile;
 pub mod origin;

@@ -48,7 +48,7 @@ impl Presence {
 impl Origin {
     /// What limits count as one address, see [`network_of`].
     pub fn network(&self) -> String {
-        self.ip.map_or_else(|| "unknown".to_owned(), network_of)
+        self.ip.map_or_else(|| "unknown".to_owned(), |ip| network_of(ip).to_string())
     }
 
     /// The blocks that the address lies in, such as one buyer of many addresses has: a /24 in IPv4, a /56 and a /48 in
@@ -64,9 +64,9 @@ impl Origin {
 }
 
 /// The network of an address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
-pub fn network_of(ip: IpAddr) -> String {
+pub fn network_of(ip: IpAddr) -> IpAddr {
     match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).to_string(),
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
     }
 }

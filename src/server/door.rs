@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +13,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::room::Room;
-use crate::{config::Config, telemetry::metrics};
+use crate::{config::Config, model::origin::network_of, telemetry::metrics};
 
 const BY_ADDRESS: &str = "address";
 const FOR_ROOM: &str = "room";
@@ -62,7 +62,7 @@ impl Door {
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
         let peer = peer.to_canonical();
         let exempt = self.exempt.iter().any(|network| network.contains(&peer));
-        let counted = (!exempt).then(|| whole_customer(peer));
+        let counted = (!exempt).then(|| network_of(peer));
         if let Some(address) = counted
             && !self.count(address)
         {
@@ -126,14 +126,6 @@ impl Drop for Place {
         self.door.discount(self.counted);
         self.door.room.give_back();
         metrics::CONNECTIONS_OPEN.add([], -1.0);
-    }
-}
-
-/// What counts as one address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.
-fn whole_customer(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 

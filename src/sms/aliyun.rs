@@ -1,19 +1,15 @@
 //! How does a code leave through Aliyun (阿里云, `SendSms` of Dysmsapi 2017-05-25)?
 
 use async_trait::async_trait;
-use reqwest::{
-    RequestBuilder, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH},
-};
+use reqwest::{RequestBuilder, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{Objection, SmsError, SmsMessage, SmsProvider, call};
 use crate::{
     clock::Clock,
-    vendor::signature::{Signed, acs3, host, query, sha256},
+    vendor::{aliyun, signature::query},
 };
 
 const VENDOR: &str = "aliyun";
@@ -63,21 +59,8 @@ impl Aliyun {
             ]
             .into(),
         )));
-        let host = host(&url);
-        let headers = [
-            ("host", host.as_str()),
-            ("x-acs-action", "SendSms"),
-            ("x-acs-content-sha256", &sha256("")),
-            ("x-acs-date", &self.clock.now().format("%Y-%m-%dT%H:%M:%SZ").to_string()),
-            ("x-acs-signature-nonce", &Uuid::now_v7().simple().to_string()),
-            ("x-acs-version", "2017-05-25"),
-        ];
-        let signed = Signed { url: &url, headers: headers.into(), body: "" };
-        let authorization = acs3(access_key_id, access_key_secret, &signed);
-        let request = self.client.post(url.clone()).header(AUTHORIZATION, authorization);
-        let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-        // RFC 9110 (8.6): a POST without a body says so, or gateways may refuse it.
-        request.header(ACCEPT, "application/json").header(CONTENT_LENGTH, 0)
+        let call = aliyun::Call { url: &url, action: "SendSms", version: "2017-05-25", form: None };
+        aliyun::request(&self.client, access_key_id, access_key_secret, self.clock.now(), call)
     }
 }
 

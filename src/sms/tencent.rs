@@ -1,23 +1,15 @@
 //! How does a code leave through Tencent (腾讯云, `SendSms` of SMS 2021-01-11)?
 
 use async_trait::async_trait;
-use reqwest::{
-    RequestBuilder, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
-};
+use reqwest::{RequestBuilder, Url};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Objection, SmsError, SmsMessage, SmsProvider, call};
-use crate::{
-    clock::Clock,
-    vendor::signature::{Signed, host, tc3},
-};
+use crate::{clock::Clock, vendor::tencent};
 
 const VENDOR: &str = "tencent";
-
-const JSON: &str = "application/json; charset=utf-8";
 
 /// An account with the vendor and the template it sends.
 pub struct TencentAccount {
@@ -88,18 +80,8 @@ impl Tencent {
             "TemplateParamSet": [message.code, message.minutes().to_string()],
         })
         .to_string();
-        let (host, now) = (host(url), self.clock.now());
-        let signed = Signed { url, headers: [("content-type", JSON), ("host", &host)].into(), body: &body };
-        self.client
-            .post(url.clone())
-            .header(AUTHORIZATION, tc3(secret_id, secret_key, "sms", now, &signed))
-            .header(CONTENT_TYPE, JSON)
-            .header(HOST, &host)
-            .header("X-TC-Action", "SendSms")
-            .header("X-TC-Version", "2021-01-11")
-            .header("X-TC-Timestamp", now.timestamp())
-            .header("X-TC-Region", region)
-            .body(body)
+        let call = tencent::Call { url, service: "sms", action: "SendSms", version: "2021-01-11", body };
+        tencent::request(&self.client, secret_id, secret_key, self.clock.now(), call).header("X-TC-Region", region)
     }
 }
 

@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::support::{
     MOBILE, PASSWORD, TestApp, expect_retry_after, on_every_backend,
     process::until,
-    senders::{DAY, HERE, HOUR, OTHER, PHONE, PROXY, THERE, at, messages_to, numbers, scattered_numbers, stranger},
+    senders::{
+        DAY, HERE, HOUR, OTHER, PHONE, PROXY, Sender, THERE, at, messages_to, numbers, scattered_numbers, stranger,
+    },
 };
 
 /// A vendor that is not there.
@@ -133,7 +135,7 @@ on_every_backend! {
 
 on_every_backend! {
     async fn known_requests_count_for_no_address(backends: Backends) {
-        let flags = [PROXY, "--sms-per-ip-per-hour=3", "--sms-resend-seconds=0"];
+        let flags = [PROXY, "--sms-per-ip-per-hour=3", "--sms-asks-per-ip-per-hour=4", "--sms-resend-seconds=0"];
         let app = TestApp::start_with(backends, &flags).await;
         // An office of users who have signed in there before, more than an address may have messages.
         let users: Vec<_> = scattered_numbers(9).collect();
@@ -144,7 +146,31 @@ on_every_backend! {
         for mobile in &users {
             at(HERE).sign_in(&app, mobile).await;
         }
+        // Of the four requests that are looked at, the first three have counted.
+        at(HERE).ask_classic(&app, &users[0]).await.expect_errno(4003);
+        at(HERE).ask_classic(&app, &users[0]).await.expect_errno(4201);
         at(HERE).ask(&app, MOBILE).await.expect_error(429, "too_many_requests");
+    }
+}
+
+on_every_backend! {
+    async fn a_known_device_has_as_many_asks_at_its_number_as_an_address_has(backends: Backends) {
+        let flags = [PROXY, "--sms-asks-per-ip-per-hour=3", "--sms-resend-seconds=0"];
+        let app = TestApp::start_with(backends, &flags).await;
+        at(HERE).on(PHONE).sign_in(&app, MOBILE).await;
+        app.advance(HOUR).await;
+        let wrong = json!({ "mobile": MOBILE, "image_code_id": "none", "image_code": "zzzz" });
+        let ask_wrong = async |sender: Sender<'_>| sender.post(&app, "/app/v1_0/sms/codes", wrong.clone()).await;
+        for sender in [at(THERE), at(THERE).on(PHONE)] {
+            for _ in 0..3 {
+                ask_wrong(sender).await.expect_error(400, "image_code_expired");
+            }
+            let answer = ask_wrong(sender).await;
+            answer.expect_error(429, "too_many_requests");
+            expect_retry_after(&answer, HOUR);
+        }
+        app.advance(HOUR).await;
+        at(THERE).on(PHONE).ask(&app, MOBILE).await.expect(200);
     }
 }
 
@@ -227,11 +253,11 @@ on_every_backend! {
             }
             app.advance(DAY).await;
         }
-        for n in 0..3 {
-            // What counts at a number counts for exempt networks, too.
-            let answer = at(HERE).try_wrong_password(&app, MOBILE).await;
-            if n < 5 { answer.expect_error(401, "credentials_invalid") } else { answer.expect(429) };
+        // What counts at a number counts for exempt networks, too: strangers together have five guesses.
+        for _ in 0..5 {
+            at(HERE).try_wrong_password(&app, MOBILE).await.expect_error(401, "credentials_invalid");
         }
+        at(HERE).try_wrong_password(&app, MOBILE).await.expect_error(429, "too_many_requests");
         at(THERE).ask(&app, MOBILE).await.expect(200);
         at(THERE).ask(&app, OTHER).await.expect_error(429, "too_many_requests");
     }

@@ -303,6 +303,9 @@ async fn every_vendor_passes_refuses_or_is_out_of_order() {
             let expected = format!("{name} gave no verdict: HTTP {status}, and nothing that makes sense");
             assert_eq!(told(vendor, (status, body)).await, expected, "{body}");
         }
+        let blanks = format!("{}{}", " ".repeat(65536), vendor.passed().1).leak();
+        let expected = format!("{name} gave no verdict: an answer of more than 65536 bytes");
+        assert_eq!(told(vendor, (200, blanks)).await, expected);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::support::{
     Answer, MOBILE, PASSWORD, TestApp, Tokens,
     backends::Backends,
     expect_retry_after, on_every_backend,
-    senders::{HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, THERE, at, stranger},
+    senders::{HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, PROXY, THERE, at, stranger},
 };
 
 /// An account with a password, and a phone that has signed in at an address of its own.
@@ -34,6 +34,26 @@ async fn use_up_in_all(app: &TestApp) {
 fn expect_busy(answer: &Answer) {
     answer.expect_error(503, "unavailable");
     assert_eq!(answer.header("retry-after"), "1");
+}
+
+on_every_backend! {
+    async fn a_session_has_the_guesses_of_one_device_whatever_its_refreshes_bring(backends: Backends) {
+        let app = owner(backends, &["--verify-per-mobile-per-hour=4"]).await;
+        let mut refresh_token = at(HERE).on(PHONE).sign_in(&app, MOBILE).await.refresh;
+        let mut looked_at = 0;
+        for n in 0..4 {
+            let device = format!("a-made-up-device-{n}");
+            let request = app.request(Method::PUT, "/app/v1_0/authorizations").bearer_auth(&refresh_token);
+            let request = request.json(&json!({ "device": { "id": device } }));
+            refresh_token = Tokens::of(&app.send(request).await.expect(201)).refresh;
+            for _ in 0..6 {
+                let answer = at(THERE).on(&device).try_wrong_password(&app, MOBILE).await;
+                looked_at += usize::from(answer.status == 401);
+            }
+        }
+        assert_eq!(looked_at, 4, "those of the network");
+        at(THERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
+    }
 }
 
 on_every_backend! {
@@ -109,6 +129,28 @@ on_every_backend! {
         at(THERE).try_wrong_code(&app, MOBILE).await.expect_error(400, "sms_code_invalid");
         at(THERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
         at(stranger(9).as_str()).try_wrong_password(&app, MOBILE).await.expect_error(401, "credentials_invalid");
+    }
+}
+
+on_every_backend! {
+    async fn challenges_beyond_a_hundred_in_all_count_at_the_address_before_they_are_looked_at(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--sms-resend-seconds=0", "--sms-asks-per-ip-per-hour=3"]).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        use_up_in_all(&app).await;
+        let with_picture = async |ip: &str, text: &str| {
+            app.put_picture("p", "abcd").await;
+            let challenge = json!({ "kind": "picture", "response": format!("p:{text}") });
+            let body = json!({ "mobile": MOBILE, "password": "a wrong secret", "challenge": challenge });
+            at(ip).post(&app, "/app/v1_0/authorizations/password", body).await
+        };
+        for _ in 0..3 {
+            with_picture(THERE, "zzzz").await.expect_error(400, "image_code_invalid");
+        }
+        let answer = with_picture(THERE, "abcd").await;
+        answer.expect_error(429, "too_many_requests");
+        expect_retry_after(&answer, HOUR);
+        assert_eq!(app.picture_text("p").await, "abcd", "it was not looked at");
+        with_picture(&stranger(9), "abcd").await.expect_error(401, "credentials_invalid");
     }
 }
 

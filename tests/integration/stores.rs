@@ -483,11 +483,14 @@ on_every_backend! {
         stores.execute("UPDATE sessions SET ended_by = NULL WHERE ended_by = 'sign_out'").await;
         assert_eq!(hashes(&known(100).await.unwrap()), [Some(&*hash(1))]);
 
-        // A refresh brings its network, and another device takes the place of the former one.
+        // A refresh brings its network, and a device where there was none. It stays: the holder of one session would have as
+        // many devices as they like.
         let living = begun(now);
         signed_in(&*users, &living).await;
-        let refresher = Refresher { device_key: key(9), ..refresher("2001:db8:1:2:3::4") };
-        users.rotate(living.id, 0, &refresher, now, LIFETIME).await.unwrap();
+        for (counter, number) in [(0, 9), (1, 10)] {
+            let refresher = Refresher { device_key: key(number), ..refresher("2001:db8:1:2:3::4") };
+            users.rotate(living.id, counter, &refresher, now, LIFETIME).await.unwrap();
+        }
         let found = known(1).await.unwrap();
         assert_eq!(hashes(&found), [Some(&*hash(9))]);
         assert_eq!(found.sessions[0].networks, ["192.0.2.1", "2001:db8:1:2::"]);

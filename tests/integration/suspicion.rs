@@ -149,6 +149,7 @@ on_every_backend! {
             at(HERE).ask(&app, mobile).await.expect(200);
         }
         at(HERE).ask_with_picture(&app, &mobiles[10]).await.expect_error(429, "sms_quota_exceeded");
+        assert_eq!(app.picture_text("p").await, "abcd", "it was not looked at");
         at(HERE).ask_classic(&app, &mobiles[10]).await.expect_errno(4201);
     }
 }

@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     captcha::{Captcha, Verdict},
-    model::{challenge::ChallengeKind, mobile::Mobile, origin::Origin},
+    model::{
+        challenge::{ChallengeKind, Offer},
+        mobile::Mobile,
+        origin::Origin,
+    },
     telemetry::{metrics, traces},
 };
 use pow::ProofsOfWork;
@@ -39,43 +43,6 @@ impl ChallengeAnswer {
         match self {
             Self::Picture(_) => ChallengeKind::Picture,
             Self::Other { kind, .. } => *kind,
-        }
-    }
-}
-
-/// A kind of challenge that a refusal offers, with what a client needs to show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// A picture code.
-    Picture,
-    /// Proof of work.
-    Pow,
-    /// The captcha of Alibaba Cloud.
-    Aliyun {
-        /// `CAPTCHA_ALIYUN_SCENE_ID`.
-        scene_id: String,
-    },
-    /// The captcha of Tencent Cloud.
-    Tencent {
-        /// `CAPTCHA_TENCENT_APP_ID`.
-        app_id: u64,
-    },
-    /// Cloudflare Turnstile.
-    Turnstile {
-        /// `TURNSTILE_SITE_KEY`.
-        site_key: String,
-    },
-}
-
-impl Offer {
-    /// Which kind it offers.
-    pub fn kind(&self) -> ChallengeKind {
-        match self {
-            Self::Picture => ChallengeKind::Picture,
-            Self::Pow => ChallengeKind::Pow,
-            Self::Aliyun { .. } => ChallengeKind::Aliyun,
-            Self::Tencent { .. } => ChallengeKind::Tencent,
-            Self::Turnstile { .. } => ChallengeKind::Turnstile,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Line {
                 return None;
             }
             if let Some(network) = state.turns.pop_front() {
-                let jobs = &mut state.networks.get_mut(&network)?.jobs;
+                let jobs = &mut state.networks.get_mut(&network).expect("a network with work has a place").jobs;
                 let job = jobs.pop_front();
                 if !jobs.is_empty() {
                     state.turns.push_back(network);
@@ -93,10 +93,16 @@ impl Line {
         }
     }
 
-    /// Ends all waiting for work.
+    /// Ends all waiting for work, and leaves out the work that waits.
     pub fn close(&self) {
-        self.state().closed = true;
+        let mut state = self.state();
+        state.closed = true;
+        state.turns.clear();
+        let waiting: Vec<_> = state.networks.values_mut().map(|network| std::mem::take(&mut network.jobs)).collect();
+        drop(state);
         self.changed.notify_all();
+        // Each holds a place, which holds the line.
+        drop(waiting);
     }
 
     /// How many places are taken, and of how many networks.

@@ -153,3 +153,21 @@ async fn a_network_with_much_work_delays_another_by_one_piece() {
     }
     assert_eq!(order.lock().unwrap()[..4], ["crowd", "one", "other", "crowd"]);
 }
+
+#[tokio::test]
+async fn work_that_waits_goes_with_its_queue() {
+    let cores = one_thread();
+    let (blocker, blocked) = Blocker::on(&cores).await;
+    tokio::time::resume();
+    let line = Arc::downgrade(&cores.line);
+    let (_, answered) = cores.queue(cores.place(None).unwrap(), || ());
+    blocked.abort();
+    assert!(blocked.await.unwrap_err().is_cancelled());
+    drop(cores);
+    assert!(answered.await.is_err());
+    drop(blocker);
+    // Its thread ends, too.
+    while line.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+}

@@ -89,12 +89,12 @@ impl Limits {
     }
 
     /// A sign-in, under a name of its own wherever it is counted.
-    pub fn sign_in(&self, mobile: &Mobile, origin: &Origin) -> Tally {
+    pub fn sign_in(&self, mobile: &Mobile, origin: &Origin, sender: &Sender) -> Tally {
         let per_hour = self.settings.sign_ins_per_user_per_hour;
         let member = Some(Uuid::now_v7().to_string());
         let counter = Counter { member, ..limit(LimitName::SignInsPerUser, mobile.as_str(), HOUR, per_hour) };
         let counters = Some(counter).into_iter().filter(objects).collect();
-        self.tally(mobile, origin, &Sender::Unknown, counters)
+        self.tally(mobile, origin, sender, counters)
     }
 
     fn guess_tally(

@@ -54,6 +54,19 @@ impl Limits {
         Ask { mobile, id: Uuid::now_v7().to_string(), at: self.clock.now() }
     }
 
+    /// A challenge that is looked at for a guess: it counts as a request for a message does, whatever comes of it.
+    pub fn challenged(&self, mobile: &Mobile, origin: &Origin, sender: &Sender) -> Tally {
+        self.asked(&self.ask(mobile.clone()), origin, sender)
+    }
+
+    /// Takes a request out of those of its address, once it is known.
+    pub async fn forget_ask(&self, ask: &Ask, origin: &Origin) -> Result<(), StoreError> {
+        match self.asks(ask, origin, &Sender::Unknown).filter(objects) {
+            Some(counter) => self.codes.forget(&counter, std::slice::from_ref(&ask.id)).await,
+            None => Ok(()),
+        }
+    }
+
     /// The request by itself, sent or not.
     pub fn asked(&self, ask: &Ask, origin: &Origin, sender: &Sender) -> Tally {
         self.ask_tally(ask, origin, sender, self.asks(ask, origin, sender).into_iter().collect())
@@ -85,7 +98,9 @@ impl Limits {
             limit(LimitName::SmsTotal, "all", HOUR, total),
             looked_at(limit(LimitName::SmsFailedPerMobile, mobile, HOUR, FAILED_PER_MOBILE)),
         ];
-        if !sender.is_known() && !self.is_exempt(origin) {
+        if sender.is_known() {
+            counters.extend(self.asks(ask, origin, sender));
+        } else if !self.is_exempt(origin) {
             let network = origin.network();
             counters.push(self.unredeemed(&ask.mobile));
             counters.extend(self.asks(ask, origin, sender));
@@ -183,12 +198,19 @@ impl Limits {
         }
     }
 
+    /// Requests for messages. A known sender has as many at its number as a stranger has at an address.
     fn asks(&self, ask: &Ask, origin: &Origin, sender: &Sender) -> Option<Counter> {
-        let per_hour = self.settings.sms_asks_per_ip_per_hour;
-        (!sender.is_known() && !self.is_exempt(origin)).then(|| Counter {
+        let network = || (!self.is_exempt(origin)).then(|| origin.network());
+        let (subject, part) = match sender {
+            Sender::KnownByDevice(device) => (ask.mobile.as_str().to_owned(), Some(device.clone())),
+            Sender::KnownByNetwork => (ask.mobile.as_str().to_owned(), Some(network()?)),
+            Sender::Unknown | Sender::Newcomer | Sender::Stranger => (network()?, None),
+        };
+        Some(Counter {
+            part,
             member: Some(ask.id.clone()),
             counting: Counting::Always,
-            ..limit(LimitName::SmsAsks, &origin.network(), HOUR, per_hour)
+            ..limit(LimitName::SmsAsks, &subject, HOUR, self.settings.sms_asks_per_ip_per_hour)
         })
     }
 

@@ -63,7 +63,7 @@ struct Comparison<'a> {
     digest: String,
     asker: Asker,
     replay: Option<Replay>,
-    sign_in: Option<Tally>,
+    signs_in: bool,
 }
 
 impl SmsCodes {
@@ -91,9 +91,8 @@ impl SmsCodes {
         });
         let fixed = self.settings.test_codes.of(mobile, origin).map(|fixed| self.keys.digest(&slot, fixed));
         let signs_in = purpose == Purpose::Login && fixed.is_none();
-        let sign_in = signs_in.then(|| self.limits.sign_in(mobile, origin));
         let asker = self.keys.asker(mobile, origin);
-        let comparison = Comparison { presentation, slot, digest, asker, replay, sign_in };
+        let comparison = Comparison { presentation, slot, digest, asker, replay, signs_in };
 
         let compared = match fixed {
             Some(fixed) => self.compare_fixed(&comparison, &fixed).await,
@@ -126,7 +125,7 @@ impl SmsCodes {
         let guess = self.limits.guess_at_test_code(mobile, origin);
         let nothing = Tally { counters: vec![], ..guess.clone() };
         let unredeemed = self.limits.unredeemed(mobile);
-        let attempt = comparison.attempt(As::Other, &guess, &nothing, &unredeemed);
+        let attempt = comparison.attempt(As::Other, &guess, &nothing, None, &unredeemed);
         Ok(self.codes.redeem_code(&Attempt { fixed: Some(fixed), ..attempt }).await?)
     }
 
@@ -139,9 +138,9 @@ impl SmsCodes {
         let mut may_be_asker = true;
         let objection = loop {
             let compared = match &sender {
+                // Under the name that shows the owner: a client makes up as many ids as it likes.
                 Sender::KnownByDevice(device) => {
-                    let device = comparison.asker.device.as_ref().unwrap_or(device).clone();
-                    self.compare_as(comparison, As::KnownDevice(device), &sender).await?
+                    self.compare_as(comparison, As::KnownDevice(device.clone()), &sender).await?
                 }
                 _ if may_be_asker => self.compare_as(comparison, As::Asker, &sender).await?,
                 _ => self.compare_as_other(comparison, &sender).await?,
@@ -166,8 +165,12 @@ impl SmsCodes {
         let (name, retry_after) = match objection {
             Objection::Limit { name, retry_after } => (name, retry_after),
             Objection::Exhausted => {
-                self.guesses.beyond(guessed, mobile, origin, &sender, challenge).await?;
-                match self.compare_as(comparison, As::Other, &sender).await? {
+                let beyond = self.guesses.beyond(guessed, mobile, origin, &sender, challenge).await?;
+                let compared = self.compare_as(comparison, As::Other, &sender).await;
+                if !matches!(compared, Ok(Ok(Redemption::Accepted(_) | Redemption::Wrong { .. }))) {
+                    self.guesses.give_back_beyond(&beyond).await;
+                }
+                match compared? {
                     Ok(redemption) => return Ok(redemption),
                     Err(Objection::Limit { name, retry_after }) => (name, retry_after),
                     Err(Objection::Exhausted) => (LimitName::GuessesBeyond, Duration::ZERO),
@@ -205,7 +208,8 @@ impl SmsCodes {
         let guess = self.limits.guess(Guessed::Codes, mobile, origin, sender);
         let nothing = self.limits.guess_at_nothing(mobile, origin, sender);
         let unredeemed = self.limits.unredeemed(mobile);
-        let attempt = comparison.attempt(who, &guess, &nothing, &unredeemed);
+        let sign_in = comparison.signs_in.then(|| self.limits.sign_in(mobile, origin, sender));
+        let attempt = comparison.attempt(who, &guess, &nothing, sign_in.as_ref(), &unredeemed);
         Ok(match self.codes.redeem_code(&attempt).await? {
             Redemption::Refused { name, retry_after } => Err(Objection::Limit { name, retry_after }),
             redemption => Ok(redemption),
@@ -234,6 +238,7 @@ impl Comparison<'_> {
         presenter: As,
         guess: &'a Tally,
         nothing: &'a Tally,
+        sign_in: Option<&'a Tally>,
         unredeemed: &'a Counter,
     ) -> Attempt<'a> {
         Attempt {
@@ -244,7 +249,7 @@ impl Comparison<'_> {
             presenter,
             guess,
             nothing,
-            sign_in: self.sign_in.as_ref(),
+            sign_in,
             unredeemed,
             replay: self.replay.as_ref(),
             presence: &self.presentation.origin.presence,

@@ -76,13 +76,16 @@ impl SmsCodes {
             return Ok(());
         }
         let mut sending = self.sending(CodeSlot { mobile, purpose }, has_recipient, origin);
-        let challenge = challenge.filter(|_| self.settings.image_code != ImageCodePolicy::Never);
-        if challenge.is_some() || self.settings.image_code == ImageCodePolicy::Always {
+        let is_always_needed = self.settings.image_code == ImageCodePolicy::Always;
+        let helps_suspects = self.limits.settings().fraud == FraudPolicy::Challenge;
+        // What opens no way is not looked at: a vendor may take money for it.
+        let challenge = challenge.filter(|_| is_always_needed || helps_suspects);
+        if challenge.is_some() || is_always_needed {
             self.count_ask(&mut sending, false).await?;
             self.pass(&mut sending, Step::Survey).await?;
             let challenge = challenge.ok_or_else(|| self.challenge_required())?;
             self.challenges.check(&challenge, &sending.ask.mobile, &sending.origin).await?;
-            sending.trusted = self.limits.settings().fraud == FraudPolicy::Challenge;
+            sending.trusted = helps_suspects;
         }
         self.deliver_to_the_end(sending).await
     }
@@ -211,6 +214,9 @@ impl SmsCodes {
         // Where a number is not to be told from a registered one, it counts as one.
         sending.sender = if sending.conceals() && sender == Sender::Newcomer { Sender::Stranger } else { sender };
         record_strangers_bound(name, &sending.sender, &sending.ask.mobile, &sending.origin);
+        if sending.sender.is_known() {
+            self.limits.forget_ask(&sending.ask, &sending.origin).await?;
+        }
         Ok(())
     }
 

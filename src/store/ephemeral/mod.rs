@@ -165,7 +165,8 @@ pub struct Attempt<'a> {
     /// As what the code is presented.
     pub presenter: As,
     /// The wrong guess that this may turn out to be. It refuses all but askers, and counts none of theirs. A right one
-    /// clears the first counter, and what it counted from the others.
+    /// clears the first counter, and what it counted from the others, unless it is a fixed code, which can be had at any
+    /// time.
     pub guess: &'a Tally,
     /// A guess where no code is, or no try is left. It refuses that answer.
     pub nothing: &'a Tally,

@@ -1,10 +1,13 @@
 //! Where are users and sessions kept? The seam to the databases.
 
+mod acquaintances;
 mod batches;
 mod cursor;
 mod database;
+mod endings;
 mod migrations;
 mod postgres;
+mod rotation;
 mod rows;
 mod sqlite;
 
@@ -15,16 +18,18 @@ use chrono::{DateTime, Utc};
 use futures_util::TryFutureExt;
 use uuid::Uuid;
 
+pub use acquaintances::{Acquaintance, Acquaintances};
 pub use cursor::Cursor;
 pub use database::Database;
 use database::Options;
+pub use endings::{Ending, Endings};
+use rotation::RefusedRotation;
+pub use rotation::{FormerRefresh, Refresher, Rotation};
 pub use rows::Unreadable;
 
 use super::StoreError;
 use crate::model::{
-    device::DeviceKey,
     mobile::Mobile,
-    origin::{Origin, network_of},
     session::{Lifetime, NewSession, Session, SessionEnd},
     user::{ImportedUser, User, UserStatus},
 };
@@ -61,41 +66,6 @@ pub struct NewUser {
     pub password_hash: Option<String>,
 }
 
-/// What came of presenting a refresh token.
-#[derive(Clone)]
-pub enum Rotation {
-    /// The session goes on; its `refresh_counter` is that of the token to hand out.
-    Rotated(Box<Session>, FormerRefresh),
-    /// A token older than the previous one: the session of this user is over now.
-    Reused(Uuid),
-    /// The session was ended before, by itself or with all others.
-    Ended,
-    /// The session is too old, or was never there.
-    Expired,
-    /// The user may not sign in.
-    Disabled,
-}
-
-/// What a session looked like before it was refreshed.
-#[derive(Clone, Debug)]
-pub struct FormerRefresh {
-    /// Had the token been used before, so that it was the previous one?
-    pub used_before: bool,
-    /// The address of the refresh before.
-    pub ip: Option<String>,
-    /// The `User-Agent` of the refresh before.
-    pub user_agent: Option<String>,
-}
-
-/// Who refreshes a session.
-#[derive(Clone, Debug)]
-pub struct Refresher {
-    /// Where the refresh comes from; what it tells of the device replaces what the session knew.
-    pub origin: Arc<Origin>,
-    /// Of the device, where its id is known.
-    pub device_key: Option<DeviceKey>,
-}
-
 /// A session that a sign-in has opened.
 #[derive(Clone, Debug)]
 pub struct Opened {
@@ -113,62 +83,6 @@ pub enum MobileChange {
     Taken,
     /// The user does not have the number any more that they are moving from.
     Gone,
-}
-
-/// The sessions of one user that ended together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Whose.
-    pub user_id: Uuid,
-    /// All that began before this, a whole millisecond, have ended. It is later than the beginning of each session that the
-    /// user had then, and than the ending before; sessions that are opened afterwards begin at this time or later. Both
-    /// hold whatever the clocks of instances say.
-    pub valid_from: DateTime<Utc>,
-    /// Except this one.
-    pub kept: Option<Uuid>,
-}
-
-/// Which sessions have been ended.
-pub struct Endings {
-    /// When this was true, by the clock of the database.
-    pub at: DateTime<Utc>,
-    /// All that began before this; 1970 if they never were all ended.
-    pub valid_from: DateTime<Utc>,
-    /// Those that were ended by themselves lately.
-    pub ended: Vec<Uuid>,
-    /// Of users whose sessions ended together lately, the last such ending.
-    pub of_users: Vec<Ending>,
-}
-
-/// What shows that a request comes from the owner of an account: where they have signed in before.
-#[derive(Clone, Debug)]
-pub struct Acquaintances {
-    /// Whose account it is.
-    pub user_id: Uuid,
-    /// The newest first. Sessions of which the owner has reason to think that they were not theirs are left out: those that
-    /// were ended from another session, with others, by an operator, or because a refresh token was stolen.
-    pub sessions: Vec<Acquaintance>,
-}
-
-/// A session that counts.
-#[derive(Clone, Debug)]
-pub struct Acquaintance {
-    /// See [`DeviceKey::of_user`].
-    pub device_hash: Option<String>,
-    /// Where it was begun and last refreshed, see [`network_of`](crate::model::origin::network_of).
-    pub networks: Vec<String>,
-}
-
-impl Acquaintance {
-    fn new(device_hash: Option<String>, ips: [Option<String>; 2]) -> Self {
-        let networks = ips.into_iter().flatten().filter_map(|ip| Some(network_of(ip.parse().ok()?)));
-        Self { device_hash, networks: networks.collect() }
-    }
-
-    /// Is there anything to know an owner by?
-    fn tells(&self) -> bool {
-        self.device_hash.is_some() || !self.networks.is_empty()
-    }
 }
 
 /// Whose guess is it, as far as the network tells?
@@ -463,27 +377,4 @@ fn pool_use<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Pool
 /// Did a statement meet a number that somebody has already?
 fn is_taken(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-}
-
-/// A session's row whose refresh was refused, and what tells why.
-struct RefusedRotation {
-    user_id: Uuid,
-    status: UserStatus,
-    ended: bool,
-    expires_at: DateTime<Utc>,
-    refresh_counter: u32,
-}
-
-impl RefusedRotation {
-    fn reason(&self, presented: u32, now: DateTime<Utc>) -> Rotation {
-        if self.status == UserStatus::Disabled {
-            Rotation::Disabled
-        } else if self.ended {
-            Rotation::Ended
-        } else if self.expires_at > now && presented < self.refresh_counter {
-            Rotation::Reused(self.user_id)
-        } else {
-            Rotation::Expired
-        }
-    }
 }

@@ -313,7 +313,9 @@ impl State {
 
     fn accept(&mut self, attempt: &Attempt<'_>, now: DateTime<Utc>) -> UsedCode {
         let Attempt { slot, guess, sign_in, unredeemed, .. } = attempt;
-        self.counters.clear(guess, &mut self.shares);
+        if attempt.fixed.is_none() {
+            self.counters.clear(guess, &mut self.shares);
+        }
         self.counters.delete(unredeemed, now, &mut self.shares);
         if let Some(sign_in) = sign_in {
             self.count(sign_in, true);

@@ -178,9 +178,9 @@ async fn rotate(session: &mut Session, round: &[Refresh], rotations: &mut Rotati
              expires_at = least(asked.now + asked.sliding, s.created_at + asked.absolute),
              last_ip = asked.new_ip,
              last_user_agent = asked.new_agent,
-             device_hash = coalesce(",
+             device_hash = coalesce(s.device_hash, ",
         device_hash!("s.user_id", "asked.device_key"),
-        ", s.device_hash),
+        "),
              device_name = coalesce(asked.new_name, s.device_name),
              platform = coalesce(asked.new_platform, s.platform)
          FROM unnest(

@@ -201,7 +201,7 @@ async fn rotate(connection: &mut SqliteConnection, round: &[Refresh], rotations:
              expires_at = min((value ->> 2) + (value ->> 3), created_at + (value ->> 4)),
              last_ip = value ->> 5,
              last_user_agent = value ->> 6,
-             device_hash = coalesce(value ->> 7, device_hash),
+             device_hash = coalesce(device_hash, value ->> 7),
              device_name = coalesce(value ->> 8, device_name),
              platform = coalesce(value ->> 9, platform)
          FROM json_each($1)

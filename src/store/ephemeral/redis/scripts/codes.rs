@@ -206,7 +206,7 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
                  return {0, tries - 1, 0, '', {}, {}}
              end
              local life = stored and redis.call('PTTL', code) or 0
-             local cleared = guessed() and clear(key, n) or {}
+             local cleared = stored and guessed() and clear(key, n) or {}
              redis.call('DEL', code, unredeemed)
              if stored then
                  redis.call('HSET', code, 'used', digest)
