@@ -76,7 +76,7 @@ on_both_stores! {
         let app = TestApp::start_with(backends, &[PROXY]).await;
         let mut numbers = (0..).map(|n| number(n % PREFIXES, n / PREFIXES));
         // One in five does not redeem, at any place and of any prefix.
-        let mut people = (0..).map(|n| (n * 7 % ADDRESSES, (n + n / PREFIXES) % 5 != 0));
+        let mut people = (0..).map(|n| (n * 7 % ADDRESSES, !(n + n / PREFIXES).is_multiple_of(5)));
         let mut day = async |sign_ups: usize| {
             let mut outcomes = Vec::new();
             for hour in 0..12 {
