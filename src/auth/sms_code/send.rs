@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
 use rand::RngExt;
 
 use super::{ChallengeAnswer, ChallengeKind, ImageCodePolicy, SmsCodes};
@@ -224,8 +223,7 @@ impl SmsCodes {
     async fn purge(&self, sending: &mut Sending) -> Result<(), Error> {
         let (ask, origin) = (&sending.ask, &sending.origin);
         let mobiles = self.limits.mobiles_asked_for(ask, origin).await?;
-        let users = try_join_all(mobiles.iter().map(|mobile| self.users.user_by_mobile(mobile))).await?;
-        let known: Vec<_> = users.into_iter().flatten().map(|user| user.mobile).collect();
+        let known = self.users.registered(&mobiles).await?;
         if !known.is_empty() {
             self.limits.forget_mobiles(ask, origin, &known).await?;
         }
