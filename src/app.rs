@@ -154,11 +154,11 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
+    let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let drawing = Arc::new(Cores::all("picture_codes"));
     let (ttl, length) = (config.image_code_ttl, config.image_code_length.into());
-    let image_codes = Arc::new(ImageCodes::new(codes.clone(), ttl, length, drawing.clone()));
-    let challenges = Arc::new(challenges(config, &master, &image_codes, &codes, &clock)?);
-    let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
+    let image_codes = Arc::new(ImageCodes::new(codes.clone(), limits.clone(), ttl, length, drawing.clone()));
+    let challenges = Arc::new(challenges(config, &master, &image_codes, &limits, &codes, &clock)?);
     let devices = DeviceHashes::new(&master);
     let guesses = Arc::new(Guesses {
         codes: codes.clone(),
@@ -387,13 +387,14 @@ fn challenges(
     config: &Config,
     master: &MasterKey,
     image_codes: &Arc<ImageCodes>,
+    limits: &Arc<Limits>,
     codes: &Arc<dyn EphemeralStore>,
     clock: &Clock,
 ) -> Result<Challenges, StartError> {
     let kinds = config.challenges.iter().map(|kind| match kind {
         ChallengeKind::Picture => Ok((Offer::Picture, Checker::Picture(image_codes.clone()))),
         ChallengeKind::Pow => {
-            let proofs = ProofsOfWork::new(master, codes.clone(), clock.clone());
+            let proofs = ProofsOfWork::new(master, codes.clone(), limits.clone(), clock.clone());
             Ok((Offer::Pow, Checker::Pow(Arc::new(proofs))))
         }
         ChallengeKind::Aliyun => {
