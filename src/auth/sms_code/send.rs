@@ -49,10 +49,17 @@ struct Sending {
     sender: Sender,
     /// Is suspicion no obstacle any more?
     trusted: bool,
-    /// What else a classic front end may show when it is suspected.
-    classic: Option<Option<ChallengeAnswer>>,
+    /// Where it was asked for.
+    door: Door,
     /// Have numbers that signed in before been taken out of those that the address asks for?
     is_purged: bool,
+}
+
+/// Where a message is asked for.
+enum Door {
+    App,
+    /// A classic front end, which has read a picture; with the challenge that it has solved beside it, if it did.
+    Classic(Option<ChallengeAnswer>),
 }
 
 /// What the limits are asked.
@@ -120,14 +127,14 @@ impl SmsCodes {
         }
         let picture_suffices = self.challenges.offers().iter().all(|offer| offer.kind() == ChallengeKind::Picture);
         sending.trusted = picture_suffices && self.limits.settings().fraud == FraudPolicy::Challenge;
-        sending.classic = Some(challenge);
+        sending.door = Door::Classic(challenge);
         self.deliver_to_the_end(sending).await
     }
 
     fn sending(&self, slot: CodeSlot, has_recipient: bool, origin: Arc<Origin>) -> Sending {
         let ask = self.limits.ask(slot.mobile.clone());
-        let (sender, trusted, classic, is_purged) = (Sender::Unknown, false, None, false);
-        Sending { slot, ask, origin, has_recipient, sender, trusted, classic, is_purged }
+        let (sender, trusted, door, is_purged) = (Sender::Unknown, false, Door::App, false);
+        Sending { slot, ask, origin, has_recipient, sender, trusted, door, is_purged }
     }
 
     /// Is this a number that gets no code, not even of a user or a test? It depends on the digits alone, so it comes
@@ -238,10 +245,10 @@ impl SmsCodes {
         match self.limits.settings().fraud {
             FraudPolicy::Record => {}
             FraudPolicy::Deny => return Err(self.limits.deny(name, ask, origin)),
-            FraudPolicy::Challenge => match &sending.classic {
-                None => return Err(self.challenge_required()),
-                Some(Some(challenge)) => self.challenges.check(challenge, &ask.mobile, origin).await?,
-                Some(None) => self.limits.picture_under_suspicion(ask, origin).await?,
+            FraudPolicy::Challenge => match &sending.door {
+                Door::App => return Err(self.challenge_required()),
+                Door::Classic(Some(challenge)) => self.challenges.check(challenge, &ask.mobile, origin).await?,
+                Door::Classic(None) => self.limits.picture_under_suspicion(ask, origin).await?,
             },
         }
         sending.trusted = true;
