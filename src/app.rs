@@ -110,11 +110,11 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
+    let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let drawing = Arc::new(Cores::all("picture_codes"));
     let (ttl, length) = (config.image_code_ttl, config.image_code_length.into());
-    let image_codes = Arc::new(ImageCodes::new(codes.clone(), ttl, length, drawing.clone()));
-    let challenges = Arc::new(challenges::challenges(config, &master, &image_codes, &codes, &clock)?);
-    let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
+    let image_codes = Arc::new(ImageCodes::new(codes.clone(), limits.clone(), ttl, length, drawing.clone()));
+    let challenges = Arc::new(challenges::challenges(config, &master, &image_codes, &limits, &codes, &clock)?);
     let guesses = Arc::new(Guesses {
         codes: codes.clone(),
         users: users.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poem::{Request, RequestBody, Result, http::header};
+use poem::{FromRequest, Request, RequestBody, Result, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
@@ -29,6 +29,9 @@ pub struct MaybeSignedIn(pub Result<Identity, Problem>);
 
 /// Somebody with a valid access token in the header or, in the classic families, in the cookie.
 pub struct ClassicSignedIn(pub Identity);
+
+/// The user of a valid access token that comes along where the classic families need none.
+pub struct ClassicVisitor(pub Option<Uuid>);
 
 /// Whatever stands in the `Authorization` header as a refresh token.
 pub struct RefreshToken(pub String);
@@ -88,6 +91,12 @@ impl ClassicSignedIn {
         let cookies = request.data::<CookieSignIn>().is_some_and(|enabled| enabled.0);
         let token = bearer(request);
         Ok(Self(if token.is_none() && cookies { verify_cookies(request)? } else { verify(request, token)? }))
+    }
+}
+
+impl<'a> FromRequest<'a> for ClassicVisitor {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
+        Ok(Self(ClassicSignedIn::read(request).ok().map(|caller| caller.0.user_id)))
     }
 }
 

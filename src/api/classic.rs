@@ -1,6 +1,6 @@
 //! What do the classic families share? Users, answers and the sign-in cookie.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, sync::Arc};
 
 use poem::{
     IntoResponse, Response, Result,
@@ -15,7 +15,7 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use super::{
-    bearer::SESSION_COOKIE,
+    bearer::{ClassicVisitor, SESSION_COOKIE},
     challenge_answer::ChallengeHeader,
     context::RequestContext,
     envelope::{ClassicEnvelope, ClassicOutcome},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     auth::{Auth, access_token::Identity, login::SignedIn},
-    model::user::User,
+    model::{device::Device, origin::Origin, user::User},
 };
 
 failures! {
@@ -184,6 +184,7 @@ impl Classic {
     pub async fn send_code(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         mobile: Field<MobileKind>,
         (id_name, id): (&'static str, Field<ImageCodeIdKind>),
         (text_name, text): (&'static str, Field<ImageCodeKind>),
@@ -196,7 +197,7 @@ impl Classic {
         let (Some(mobile), Some(picture), true) = (mobile, picture, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let sent = self.auth.sms_codes.send_classic(mobile, &picture, challenge, context.origin()).await;
+        let sent = self.auth.sms_codes.send_classic(mobile, &picture, challenge, origin(context, visitor)).await;
         sent.map_err(Problem::from)?;
         Ok(ClassicOutcome::ok(context.language.choose("发送成功", "Sent")).into())
     }
@@ -205,6 +206,7 @@ impl Classic {
     pub async fn register(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         mobile: Field<MobileKind>,
         (code_name, code): (&'static str, Field<SmsCodeKind>),
         password: Field<PasswordKind>,
@@ -218,7 +220,7 @@ impl Classic {
         let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let registered = self.auth.login.register(mobile, code, password, context.origin()).await;
+        let registered = self.auth.login.register(mobile, code, password, origin(context, visitor)).await;
         Ok(self.signed_in(registered.map_err(Problem::from)?, context.language.choose("注册成功", "Registered")))
     }
 
@@ -226,13 +228,14 @@ impl Classic {
     pub async fn sign_in(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         body: ClassicPasswordSignIn,
     ) -> Result<SessionAnswer<SignInClassic>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", body.mobile);
         let password = form.password("password", body.password);
         let (Some(mobile), Some(password)) = (mobile, password) else { return Err(form.problem().into()) };
-        let signed_in = self.auth.login.with_password(mobile, password, None, context.origin()).await;
+        let signed_in = self.auth.login.with_password(mobile, password, None, origin(context, visitor)).await;
         Ok(self.signed_in(signed_in.map_err(Problem::from)?, context.language.choose("登录成功", "Signed in")))
     }
 
@@ -266,4 +269,9 @@ impl Classic {
         self.cookie
             .then(|| format!("{SESSION_COOKIE}={value}; HttpOnly; SameSite=Lax; Path=/; Max-Age={max_age}{secure}"))
     }
+}
+
+/// Where a request comes from; a token that comes along shows the owner of its account.
+fn origin(context: &RequestContext, visitor: ClassicVisitor) -> Arc<Origin> {
+    context.origin_with(Device::default(), visitor.0)
 }

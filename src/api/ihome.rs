@@ -5,7 +5,7 @@ use poem_openapi::{Object, OpenApi, param::Path};
 
 use super::{
     Section,
-    bearer::ClassicSignedIn,
+    bearer::{ClassicSignedIn, ClassicVisitor},
     challenge_answer::ChallengeHeader,
     classic::{
         Answer, ChangeName, Classic, ClassicPasswordSignIn, RegisterClassic, SendClassicCode, SessionAnswer,
@@ -89,6 +89,7 @@ impl Ihome {
     async fn smscode(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
         /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
@@ -102,7 +103,7 @@ impl Ihome {
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(id.0), Field::from_text(text.0));
-        self.0.send_code(context, mobile, ("id", id), ("text", text), challenge).await
+        self.0.send_code(context, visitor, mobile, ("id", id), ("text", text), challenge).await
     }
 
     /// Send an SMS code for registering (other path and parameters)
@@ -112,6 +113,7 @@ impl Ihome {
     async fn sms_codes(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         /// A mainland China mobile number, 11 digits from 13… to 19…; `+86`, spaces, dashes,
         /// dots, brackets and full-width digits are allowed.
         mobile: Path<String>,
@@ -125,7 +127,7 @@ impl Ihome {
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let mobile = Field::<MobileKind>::from_text(Some(mobile.0));
         let (id, text) = (Field::from_text(image_code_id.0), Field::from_text(image_code.0));
-        self.0.send_code(context, mobile, ("image_code_id", id), ("image_code", text), challenge).await
+        self.0.send_code(context, visitor, mobile, ("image_code_id", id), ("image_code", text), challenge).await
     }
 
     /// Register
@@ -136,10 +138,11 @@ impl Ihome {
     async fn register(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         body: ClassicJson<IhomeRegistration>,
     ) -> Result<SessionAnswer<RegisterClassic>> {
         let IhomeRegistration { mobile, sms_code, password, password2 } = body.0;
-        self.0.register(context, mobile, ("sms_code", sms_code), password, password2).await
+        self.0.register(context, visitor, mobile, ("sms_code", sms_code), password, password2).await
     }
 
     /// Sign in with a password
@@ -150,9 +153,10 @@ impl Ihome {
     async fn sign_in(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         body: ClassicJson<ClassicPasswordSignIn>,
     ) -> Result<SessionAnswer<SignInClassic>> {
-        self.0.sign_in(context, body.0).await
+        self.0.sign_in(context, visitor, body.0).await
     }
 
     /// Who is signed in?

@@ -5,7 +5,7 @@ use poem_openapi::{Object, OpenApi};
 
 use super::{
     Section,
-    bearer::ClassicSignedIn,
+    bearer::{ClassicSignedIn, ClassicVisitor},
     challenge_answer::ChallengeHeader,
     classic::{
         Answer, Classic, ClassicPasswordSignIn, CookieAnswer, FollowSignOut, RegisterClassic, SendClassicCode,
@@ -95,6 +95,7 @@ impl Passport {
     async fn sms_code(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         /// A solved challenge as `kind:response`, beside the picture: under suspicion some services ask for one.
         #[oai(name = "X-Challenge-Response")]
         challenge: ChallengeHeader,
@@ -102,7 +103,7 @@ impl Passport {
     ) -> Result<Answer<ClassicOutcome, SendClassicCode>> {
         let PassportCodeRequest { mobile, image_code, image_code_id } = body.0;
         let (id, text) = (("image_code_id", image_code_id), ("image_code", image_code));
-        self.0.send_code(context, mobile, id, text, challenge).await
+        self.0.send_code(context, visitor, mobile, id, text, challenge).await
     }
 
     /// Register
@@ -113,10 +114,11 @@ impl Passport {
     async fn register(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         body: ClassicJson<PassportRegistration>,
     ) -> Result<SessionAnswer<RegisterClassic>> {
         let PassportRegistration { mobile, smscode, password, password2 } = body.0;
-        self.0.register(context, mobile, ("smscode", smscode), password, password2).await
+        self.0.register(context, visitor, mobile, ("smscode", smscode), password, password2).await
     }
 
     /// Sign in with a password
@@ -127,9 +129,10 @@ impl Passport {
     async fn login(
         &self,
         context: &RequestContext,
+        visitor: ClassicVisitor,
         body: ClassicJson<ClassicPasswordSignIn>,
     ) -> Result<SessionAnswer<SignInClassic>> {
-        self.0.sign_in(context, body.0).await
+        self.0.sign_in(context, visitor, body.0).await
     }
 
     /// Sign out

@@ -7,6 +7,7 @@ use crate::{
     auth::{
         challenges::{Challenges, Checker, pow::ProofsOfWork},
         image_code::ImageCodes,
+        limits::Limits,
         master_key::MasterKey,
     },
     captcha::{self, AliyunCaptcha, AliyunScene, TencentApp, TencentCaptcha, Turnstile},
@@ -21,13 +22,14 @@ pub(super) fn challenges(
     config: &Config,
     master: &MasterKey,
     image_codes: &Arc<ImageCodes>,
+    limits: &Arc<Limits>,
     codes: &Arc<dyn EphemeralStore>,
     clock: &Clock,
 ) -> Result<Challenges, StartError> {
     let kinds = config.challenges.iter().map(|kind| match kind {
         ChallengeKind::Picture => Ok((Offer::Picture, Checker::Picture(image_codes.clone()))),
         ChallengeKind::Pow => {
-            let proofs = ProofsOfWork::new(master, codes.clone(), clock.clone());
+            let proofs = ProofsOfWork::new(master, codes.clone(), limits.clone(), clock.clone());
             Ok((Offer::Pow, Checker::Pow(Arc::new(proofs))))
         }
         ChallengeKind::Aliyun => {

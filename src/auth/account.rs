@@ -84,7 +84,7 @@ impl Account {
         let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
-                let place = this.passwords.place(this.limits.share(&origin))?;
+                let place = this.passwords.place(this.limits.party(&origin))?;
                 let subjects = &this.sessions.guess_subjects;
                 let (redeemed, cleared) = match proof {
                     Proof::OldPassword(old) => {
@@ -122,7 +122,7 @@ impl Account {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let place = this.passwords.place(this.limits.share(&origin))?;
+                let place = this.passwords.place(this.limits.party(&origin))?;
                 let presentation = Presentation {
                     mobile: &mobile,
                     purpose: Purpose::ResetPassword,
@@ -256,7 +256,7 @@ impl Account {
         origin: &Origin,
         challenge: Option<&ChallengeAnswer>,
     ) -> Result<(), Error> {
-        let place = self.passwords.place(self.limits.share(origin))?;
+        let place = self.passwords.place(self.limits.party(origin))?;
         let guess = self.guesses.take_password(&user.mobile, origin, false, challenge).await?;
         let verdict = self.passwords.verify(place, old, user.password_hash.clone()).await;
         self.guesses.settle(guess, verdict.as_ref().ok().map(|verdict| verdict.right)).await;

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use line::Line;
-pub use line::Place;
+pub use line::{Party, Place};
 
 use super::error::Error;
 use crate::telemetry::{metrics, traces};
@@ -74,12 +74,12 @@ impl Cores {
         self.max_wait_millis.store(max_wait.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A place in the queue, in the share of a network if one is named.
+    /// A place in the queue, in the share of its network if it has one.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when the queue or the share is full.
-    pub fn place(&self, network: Option<String>) -> Result<Place, Error> {
-        self.line.place(network).ok_or_else(|| overloaded(self.name))
+    pub fn place(&self, party: Party) -> Result<Place, Error> {
+        self.line.place(party).ok_or_else(|| overloaded(self.name))
     }
 
     /// Runs the work when its turn comes, in a place outside all shares, unless the caller has gone away by then.
@@ -87,7 +87,7 @@ impl Cores {
     /// # Errors
     /// [`Error::Overloaded`] when the queue is full or its turn does not come in time; the work is not done then.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        self.timed(self.place(None)?, work).await.map(|(done, _)| done)
+        self.timed(self.place(Party::Service)?, work).await.map(|(done, _)| done)
     }
 
     /// Does what [`Cores::run`] does, in a place that was taken before, and also tells when the turn came.
@@ -117,7 +117,7 @@ impl Cores {
         let (name, queued) = (self.name, Instant::now());
         let (begin, mut begun) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        let network = place.network().clone();
+        let party = place.party().clone();
         let job = move || {
             drop(place);
             metrics::WORK_QUEUE.add([name], -1.0);
@@ -131,7 +131,7 @@ impl Cores {
             }
         };
         metrics::WORK_QUEUE.add([name], 1.0);
-        self.line.push(&network, Box::new(job));
+        self.line.push(&party, Box::new(job));
         let max_wait = Duration::from_millis(self.max_wait_millis.load(Ordering::Relaxed));
         let turn = async move {
             let came = match timeout(max_wait, &mut begun).await {

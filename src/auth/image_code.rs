@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     cores::Cores,
     error::Error,
+    limits::Limits,
     picture::{self, ALPHABET},
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct PictureAnswer {
 /// Makes and checks picture codes.
 pub struct ImageCodes {
     codes: Arc<dyn EphemeralStore>,
+    limits: Arc<Limits>,
     ttl: Duration,
     length: usize,
     cores: Arc<Cores>,
@@ -70,26 +72,32 @@ impl Picture {
 
 impl ImageCodes {
     /// Pictures of so many characters, valid for so long, drawn on these cores.
-    pub fn new(codes: Arc<dyn EphemeralStore>, ttl: Duration, length: usize, cores: Arc<Cores>) -> Self {
-        Self { codes, ttl, length, cores, drawn: Mutex::default(), handed_out: Notify::new() }
+    pub fn new(
+        codes: Arc<dyn EphemeralStore>,
+        limits: Arc<Limits>,
+        ttl: Duration,
+        length: usize,
+        cores: Arc<Cores>,
+    ) -> Self {
+        Self { codes, limits, ttl, length, cores, drawn: Mutex::default(), handed_out: Notify::new() }
     }
 
     /// A fresh picture (JPEG) under the client's id.
     pub async fn create(&self, id: &ImageCodeId, origin: &Origin) -> Result<Vec<u8>, Error> {
-        let network = origin.network();
-        let Picture { text, jpeg } = self.picture(&network).await?;
-        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), &network, self.ttl).await?;
+        let Picture { text, jpeg } = self.picture(origin).await?;
+        let share = self.limits.share(origin, &id.0);
+        self.codes.put_image_code(&id.0, &text.to_ascii_lowercase(), &share, self.ttl).await?;
         Ok(jpeg)
     }
 
-    async fn picture(&self, network: &str) -> Result<Picture, Error> {
+    async fn picture(&self, origin: &Origin) -> Result<Picture, Error> {
         let drawn = self.drawn().pop();
         self.handed_out.notify_one();
         let length = self.length;
         match drawn {
             Some(picture) => Ok(picture),
             None => {
-                let place = self.cores.place(Some(network.to_owned()))?;
+                let place = self.cores.place(self.limits.party(origin))?;
                 self.cores.timed(place, move || Picture::draw(length)).await.map(|(picture, _)| picture)
             }
         }

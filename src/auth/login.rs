@@ -107,7 +107,7 @@ impl Login {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let place = this.passwords.place(this.limits.share(&origin))?;
+                let place = this.passwords.place(this.limits.party(&origin))?;
                 let redeemed = this.sms_codes.redeem(presentation(&mobile, &code, &origin, None)).await?;
                 let session = this.sessions.begin(SignInMethod::Sms, origin);
                 let outcome = async {
@@ -134,7 +134,7 @@ impl Login {
         let this = self.clone();
         self.detached
             .to_the_end(async move {
-                let place = this.passwords.place(this.limits.share(&origin))?;
+                let place = this.passwords.place(this.limits.party(&origin))?;
                 let guess = this.guesses.take_password(&mobile, &origin, true, challenge.as_ref()).await?;
                 let checked = this.check_password(place, &mobile, password).await;
                 this.guesses.settle(guess, checked.as_ref().ok().map(|(_, verdict)| verdict.right)).await;

@@ -10,7 +10,7 @@ use argon2::{Argon2, PasswordHasher};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    cores::{Cores, Place},
+    cores::{Cores, Party, Place},
     error::{Error, WeakPassword},
     password_hash::StoredHash,
 };
@@ -84,13 +84,13 @@ impl Passwords {
             .any(|word| password.contains(word.as_str()) && letters(&password.replace(word.as_str(), "")) <= 2)
     }
 
-    /// A place in the queue for one password, in the share of a network if one is named: to be taken before anything is
+    /// A place in the queue for one password, in the share of its network if it has one: to be taken before anything is
     /// counted or spent.
     ///
     /// # Errors
     /// [`Error::Overloaded`] when the queue or the share is full.
-    pub fn place(&self, network: Option<String>) -> Result<Place, Error> {
-        self.cores.place(network)
+    pub fn place(&self, party: Party) -> Result<Place, Error> {
+        self.cores.place(party)
     }
 
     /// The PHC string of a new password.

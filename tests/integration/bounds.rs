@@ -146,9 +146,10 @@ on_every_backend! {
         for mobile in &users {
             at(HERE).sign_in(&app, mobile).await;
         }
-        // Of the four requests that are looked at, the first three have counted.
-        at(HERE).ask_classic(&app, &users[0]).await.expect_errno(4003);
-        at(HERE).ask_classic(&app, &users[0]).await.expect_errno(4201);
+        // Of the four requests of the address, the first three have counted.
+        at(THERE).sign_in(&app, OTHER).await;
+        at(HERE).ask_classic(&app, OTHER).await.expect_errno(4003);
+        at(HERE).ask_classic(&app, OTHER).await.expect_errno(4201);
         at(HERE).ask(&app, MOBILE).await.expect_error(429, "too_many_requests");
     }
 }

@@ -168,7 +168,8 @@ on_every_backend! {
 #[tokio::test]
 async fn a_proof_of_work_counts_only_as_it_was_asked_for() {
     let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &POW).await;
-    let fresh = challenge(&app, MOBILE).await;
+    let [fresh, second, third] = [challenge(&app, MOBILE), challenge(&app, MOBILE), challenge(&app, MOBILE)];
+    let [fresh, second, third] = [fresh.await, second.await, third.await];
     let right = solution(&fresh, true);
     let changed = |pointer: &str, value: Value| {
         let mut challenge = fresh.clone();
@@ -177,16 +178,17 @@ async fn a_proof_of_work_counts_only_as_it_was_asked_for() {
     };
     // The key of a counter that any client can derive: the reference implementation took it once.
     let without_work = payload(&fresh, &solution(&fresh, false));
-    let mut made_up = right.clone();
+    let mut made_up = solution(&second, true);
     made_up["derivedKey"] = json!("00".repeat(32));
-    let mut other_counter = right.clone();
-    other_counter["counter"] = json!(right["counter"].as_u64().unwrap() + 1);
+    let mut other_counter = solution(&third, true);
+    other_counter["counter"] = json!(other_counter["counter"].as_u64().unwrap() + 1);
     let mut beyond = right.clone();
     beyond["counter"] = json!(right["counter"].as_u64().unwrap() + (1 << 32));
     for (what, response) in [
         ("a key without the prefix", without_work),
-        ("a key that is none", payload(&fresh, &made_up)),
-        ("another counter", payload(&fresh, &other_counter)),
+        ("a key that is none", payload(&second, &made_up)),
+        ("another counter", payload(&third, &other_counter)),
+        ("a solution after a wrong one", payload(&third, &solution(&third, true))),
         ("a counter that would wrap", payload(&fresh, &beyond)),
         ("a lower cost", changed("/parameters/cost", json!(1))),
         ("no prefix", changed("/parameters/keyPrefix", json!(""))),
@@ -208,7 +210,7 @@ async fn a_proof_of_work_counts_only_as_it_was_asked_for() {
             "{what}"
         );
     }
-    // Nothing of it used the challenge up.
+    // Only a key that was derived uses its challenge up.
     send(&app, OTHER_MOBILE, "pow", &payload(&fresh, &right)).await.expect_error(400, "image_code_invalid");
     send(&app, MOBILE, "pow", &payload(&fresh, &right)).await.expect(200);
 }

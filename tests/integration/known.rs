@@ -1,13 +1,16 @@
 //! Known and stranger: who gets how much of a number's messages.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
     MOBILE, PASSWORD, TestApp, Tokens,
+    backends::Backends,
     command::run,
     on_every_backend,
-    senders::{DAY, HERE, MANY_MESSAGES, PHONE, Sender, THERE, at, stranger},
+    senders::{DAY, HERE, HOUR, MANY_MESSAGES, PHONE, PROXY, Sender, THERE, at, stranger},
 };
 
 /// Sends messages to the number until strangers get none any more; the day before does not count.
@@ -114,6 +117,46 @@ on_every_backend! {
         use_up_what_strangers_have(&app).await;
         ask(&tokens.access).await.expect_error(429, "sms_quota_exceeded");
     }
+}
+
+on_every_backend! {
+    async fn an_access_token_shows_the_owner_in_the_classic_families_too(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--verify-per-mobile-per-hour=2"]).await;
+        let tokens = Tokens::of(&app.register(MOBILE, PASSWORD).await.expect_errno(0));
+        for (path, ip) in [("/api/v1.0/sessions", THERE), ("/passport/login", "203.0.113.9")] {
+            let sign_in = async |header: &str, value: &str, password: &str| {
+                let request = app.request(Method::POST, path).header("x-forwarded-for", ip).header(header, value);
+                app.send(request.json(&json!({ "mobile": MOBILE, "password": password }))).await
+            };
+            for _ in 0..2 {
+                sign_in("x-nothing", "-", "a wrong secret").await.expect_errno(4106);
+            }
+            for (header, value) in [("x-nothing", "-"), ("authorization", "Bearer not.a.token")] {
+                sign_in(header, value, PASSWORD).await.expect_errno(4201);
+            }
+            let (bearer, cookie) =
+                (format!("Bearer {}", tokens.access), format!("phonepass_session={}", tokens.access));
+            for (header, value) in [("authorization", &bearer), ("cookie", &cookie)] {
+                sign_in(header, value, PASSWORD).await.expect_errno(0);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_owners_device_signs_in_from_a_network_that_has_no_place_left_in_the_process() {
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[PROXY]).await;
+    app.register(MOBILE, PASSWORD).await.expect_errno(0);
+    at(HERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
+    app.advance(HOUR).await;
+    for n in 0..1000 {
+        assert!(app.app.codes.take_once(&n.to_string(), THERE, Duration::from_secs(HOUR)).await.unwrap());
+    }
+    at(THERE).try_password(&app, MOBILE, PASSWORD).await.expect_error(429, "too_many_requests");
+    at(THERE).on(PHONE).try_password(&app, MOBILE, PASSWORD).await.expect(201);
+    // The code was asked for on the phone, and is presented by it.
+    at(HERE).on(PHONE).ask(&app, MOBILE).await.expect(200);
+    at(THERE).on(PHONE).try_code(&app, MOBILE, &app.last_code(MOBILE)).await.expect(201);
 }
 
 on_every_backend! {

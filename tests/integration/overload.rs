@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use phonepass::auth::cores::Party;
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -126,7 +127,7 @@ on_every_backend! {
         let app = TestApp::start_with(backends, &[PROXY, "--verify-per-mobile-per-hour=1"]).await;
         app.register(MOBILE, PASSWORD).await.expect_errno(0);
         let fill = |network: &str| -> Vec<_> {
-            iter::from_fn(|| app.app.hashing.place(Some(network.to_owned())).ok()).collect()
+            iter::from_fn(|| app.app.hashing.place(Party::Network(network.to_owned())).ok()).collect()
         };
         let crowd = fill(HERE);
         for _ in 0..3 {

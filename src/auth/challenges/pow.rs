@@ -16,6 +16,7 @@ use crate::{
     auth::{
         cores::Cores,
         error::Error,
+        limits::Limits,
         master_key::{HmacSha256, MasterKey},
     },
     clock::Clock,
@@ -103,17 +104,19 @@ pub struct ProofsOfWork {
     signing: HmacSha256,
     numbers: HmacSha256,
     codes: Arc<dyn EphemeralStore>,
+    limits: Arc<Limits>,
     cores: Cores,
     clock: Clock,
 }
 
 impl ProofsOfWork {
     /// Keyed from the master key; the store remembers what was solved.
-    pub fn new(master: &MasterKey, codes: Arc<dyn EphemeralStore>, clock: Clock) -> Self {
+    pub fn new(master: &MasterKey, codes: Arc<dyn EphemeralStore>, limits: Arc<Limits>, clock: Clock) -> Self {
         Self {
             signing: master.hmac("proof-of-work"),
             numbers: master.hmac("proof-of-work-number"),
             codes,
+            limits,
             cores: Cores::all("proofs_of_work"),
             clock,
         }
@@ -134,7 +137,8 @@ impl ProofsOfWork {
         Challenge { signature: self.signature(&parameters), parameters }
     }
 
-    /// Checks a solution and uses its challenge up. Keys are derived last, as they take a core's time.
+    /// Checks a solution and uses its challenge up, whatever comes of it. The key is derived last and once for each
+    /// challenge, as that takes a core's time.
     ///
     /// # Errors
     /// [`Error::ChallengeExpired`], or [`Error::ChallengeInvalid`] for all else that is wrong with it.
@@ -158,14 +162,20 @@ impl ProofsOfWork {
         let Some((nonce, salt)) = from_hex(&parameters.nonce).zip(from_hex(&parameters.salt)) else {
             return Err(Error::ChallengeInvalid);
         };
-        let key = self.cores.run(move || hex(&derive(&nonce, &salt, COST, solution.counter))).await?;
-        // The key alone is no work: each counter has one.
-        if !same(&solution.derived_key.to_ascii_lowercase(), &key) || !key.starts_with(KEY_PREFIX) {
+        let claimed = solution.derived_key.to_ascii_lowercase();
+        // A key alone is no work: each counter has one.
+        if !claimed.starts_with(KEY_PREFIX) {
             return Err(Error::ChallengeInvalid);
         }
+        let place = self.cores.place(self.limits.party(origin))?;
+        let (key, share) = (format!("pow:{}", parameters.nonce), self.limits.share(origin, &parameters.nonce));
         // For as long as any instance may take the challenge, whatever its clock says.
-        let first = self.codes.take_once(&format!("pow:{}", parameters.nonce), &origin.network(), TTL).await?;
-        if first { Ok(()) } else { Err(Error::ChallengeInvalid) }
+        if !self.codes.take_once(&key, &share, TTL).await? {
+            return Err(Error::ChallengeInvalid);
+        }
+        let derive = move || hex(&derive(&nonce, &salt, COST, solution.counter));
+        let (key, _) = self.cores.timed(place, derive).await?;
+        if same(&claimed, &key) { Ok(()) } else { Err(Error::ChallengeInvalid) }
     }
 
     fn signature(&self, parameters: &Parameters) -> String {

@@ -8,6 +8,17 @@ use std::{
 /// The share of one network in a line is one in so many.
 pub const SHARES: usize = 4;
 
+/// Whose work it is: that of each takes turns with that of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// Of the service itself.
+    Service,
+    /// Of a network, which has a share of the places.
+    Network(String),
+    /// Of a network whose places are not limited.
+    Exempt(String),
+}
+
 pub type Job = Box<dyn FnOnce() + Send>;
 
 /// The work that waits, up to a number of pieces.
@@ -21,14 +32,14 @@ pub struct Line {
 struct State {
     /// All places that are taken, whether or not work waits in them.
     places: usize,
-    networks: HashMap<Option<String>, Network>,
-    /// The networks whose work waits, the one whose turn it is first.
-    turns: VecDeque<Option<String>>,
+    parties: HashMap<Party, Waiting>,
+    /// Those whose work waits, the one whose turn it is first.
+    turns: VecDeque<Party>,
     closed: bool,
 }
 
 #[derive(Default)]
-struct Network {
+struct Waiting {
     places: usize,
     jobs: VecDeque<Job>,
 }
@@ -36,7 +47,7 @@ struct Network {
 /// A place in a line, free again once it is dropped.
 pub struct Place {
     line: Arc<Line>,
-    network: Option<String>,
+    party: Party,
 }
 
 impl Line {
@@ -49,26 +60,29 @@ impl Line {
         self.state.lock().expect("lock poisoned")
     }
 
-    /// A place, in the share of a network if one is named; `None` where line or share is full.
-    pub fn place(self: &Arc<Self>, network: Option<String>) -> Option<Place> {
+    /// A place; `None` where the line is full, or the share of the network.
+    pub fn place(self: &Arc<Self>, party: Party) -> Option<Place> {
         let mut state = self.state();
-        let share = if network.is_some() { (self.capacity / SHARES).max(1) } else { self.capacity };
-        let of_network = state.networks.get(&network).map_or(0, |network| network.places);
-        if state.places >= self.capacity || of_network >= share {
+        let share = match party {
+            Party::Network(_) => (self.capacity / SHARES).max(1),
+            Party::Service | Party::Exempt(_) => self.capacity,
+        };
+        let taken = state.parties.get(&party).map_or(0, |waiting| waiting.places);
+        if state.places >= self.capacity || taken >= share {
             return None;
         }
         state.places += 1;
-        state.networks.entry(network.clone()).or_default().places += 1;
-        Some(Place { line: self.clone(), network })
+        state.parties.entry(party.clone()).or_default().places += 1;
+        Some(Place { line: self.clone(), party })
     }
 
-    /// Has work wait behind that of the same network; the thread that does it drops its place.
-    pub fn push(&self, network: &Option<String>, job: Job) {
+    /// Has work wait behind that of the same party; the work drops its place when it begins.
+    pub fn push(&self, party: &Party, job: Job) {
         let mut state = self.state();
-        let jobs = &mut state.networks.entry(network.clone()).or_default().jobs;
+        let jobs = &mut state.parties.entry(party.clone()).or_default().jobs;
         jobs.push_back(job);
         if jobs.len() == 1 {
-            state.turns.push_back(network.clone());
+            state.turns.push_back(party.clone());
         }
         drop(state);
         self.changed.notify_one();
@@ -81,11 +95,11 @@ impl Line {
             if state.closed {
                 return None;
             }
-            if let Some(network) = state.turns.pop_front() {
-                let jobs = &mut state.networks.get_mut(&network).expect("a network with work has a place").jobs;
+            if let Some(party) = state.turns.pop_front() {
+                let jobs = &mut state.parties.get_mut(&party).expect("a party with work has a place").jobs;
                 let job = jobs.pop_front();
                 if !jobs.is_empty() {
-                    state.turns.push_back(network);
+                    state.turns.push_back(party);
                 }
                 return job;
             }
@@ -98,25 +112,25 @@ impl Line {
         let mut state = self.state();
         state.closed = true;
         state.turns.clear();
-        let waiting: Vec<_> = state.networks.values_mut().map(|network| std::mem::take(&mut network.jobs)).collect();
+        let left: Vec<_> = state.parties.values_mut().map(|waiting| std::mem::take(&mut waiting.jobs)).collect();
         drop(state);
         self.changed.notify_all();
         // Each holds a place, which holds the line.
-        drop(waiting);
+        drop(left);
     }
 
-    /// How many places are taken, and of how many networks.
+    /// How many places are taken, and by how many parties.
     #[cfg(test)]
     pub fn taken(&self) -> (usize, usize) {
         let state = self.state();
-        (state.places, state.networks.len())
+        (state.places, state.parties.len())
     }
 }
 
 impl Place {
-    /// The network in whose share it is.
-    pub fn network(&self) -> &Option<String> {
-        &self.network
+    /// Whose it is.
+    pub fn party(&self) -> &Party {
+        &self.party
     }
 }
 
@@ -124,10 +138,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.line.state();
         state.places -= 1;
-        let Some(network) = state.networks.get_mut(&self.network) else { return };
-        network.places -= 1;
-        if network.places == 0 && network.jobs.is_empty() {
-            state.networks.remove(&self.network);
+        let Some(waiting) = state.parties.get_mut(&self.party) else { return };
+        waiting.places -= 1;
+        if waiting.places == 0 && waiting.jobs.is_empty() {
+            state.parties.remove(&self.party);
         }
     }
 }

@@ -85,7 +85,7 @@ async fn work_whose_caller_has_gone_away_is_not_done() {
 async fn more_than_memory_should_hold_is_refused_at_once() {
     let cores = one_thread();
     let (blocker, _blocked) = Blocker::on(&cores).await;
-    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(cores.place(None).unwrap(), || ())).collect();
+    let waiting: Vec<_> = (0..QUEUE).map(|_| cores.queue(cores.place(Party::Service).unwrap(), || ())).collect();
     assert_eq!(waiting.len(), QUEUE);
     let before = Instant::now();
     assert!(matches!(cores.run(|| ()).await, Err(Error::Overloaded)));
@@ -105,13 +105,15 @@ async fn a_panic_ends_the_work_and_not_the_thread() {
 async fn a_network_takes_no_more_than_its_share_and_has_it_back_once_its_work_begins() {
     let cores = one_thread();
     let (blocker, _blocked) = Blocker::on(&cores).await;
-    let crowd = || cores.place(Some("192.0.2.1".to_owned()));
+    let crowd = || cores.place(Party::Network("192.0.2.1".to_owned()));
     let share = QUEUE / line::SHARES;
     let mut places: Vec<_> = (0..share - 1).map(|_| crowd().unwrap()).collect();
     let queued = cores.queue(crowd().unwrap(), || ());
     assert!(matches!(crowd(), Err(Error::Overloaded)));
-    assert!(cores.place(Some("192.0.2.2".to_owned())).is_ok());
-    assert!(cores.place(None).is_ok());
+    assert!(cores.place(Party::Network("192.0.2.2".to_owned())).is_ok());
+    assert!(cores.place(Party::Service).is_ok());
+    let exempt: Vec<_> = (0..=share).map(|_| cores.place(Party::Exempt("192.0.2.3".to_owned()))).collect();
+    assert!(exempt.iter().all(Result::is_ok));
     drop(places.pop());
     places.push(crowd().unwrap());
     assert!(crowd().is_err());
@@ -125,11 +127,11 @@ async fn a_network_takes_no_more_than_its_share_and_has_it_back_once_its_work_be
 #[tokio::test]
 async fn all_networks_together_take_no_more_than_the_queue() {
     let cores = one_thread();
-    let place = |network: usize| cores.place(Some(network.to_string()));
+    let place = |network: usize| cores.place(Party::Network(network.to_string()));
     let places: Vec<_> = (0..QUEUE).map(|place_of| place(place_of % 8)).collect();
     assert!(places.iter().all(Result::is_ok));
     assert!(matches!(place(8), Err(Error::Overloaded)));
-    assert!(matches!(cores.place(None), Err(Error::Overloaded)));
+    assert!(matches!(cores.place(Party::Service), Err(Error::Overloaded)));
     drop(places);
     assert!(place(8).is_ok());
     assert_eq!(cores.line.taken(), (0, 0));
@@ -143,15 +145,16 @@ async fn a_network_with_much_work_delays_another_by_one_piece() {
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let queue = |network: &str| {
         let (order, noted) = (order.clone(), network.to_owned());
-        let place = cores.place(Some(network.to_owned())).unwrap();
+        let of = if network == "exempt" { Party::Exempt } else { Party::Network };
+        let place = cores.place(of(network.to_owned())).unwrap();
         cores.queue(place, move || order.lock().unwrap().push(noted))
     };
-    let waiting: Vec<_> = ["crowd"; 20].into_iter().chain(["one", "other"]).map(queue).collect();
+    let waiting: Vec<_> = ["crowd"; 20].into_iter().chain(["one", "exempt"]).map(queue).collect();
     drop(blocker);
     for (_, done) in waiting {
         done.await.unwrap();
     }
-    assert_eq!(order.lock().unwrap()[..4], ["crowd", "one", "other", "crowd"]);
+    assert_eq!(order.lock().unwrap()[..4], ["crowd", "one", "exempt", "crowd"]);
 }
 
 #[tokio::test]
@@ -160,7 +163,7 @@ async fn work_that_waits_goes_with_its_queue() {
     let (blocker, blocked) = Blocker::on(&cores).await;
     tokio::time::resume();
     let line = Arc::downgrade(&cores.line);
-    let (_, answered) = cores.queue(cores.place(None).unwrap(), || ());
+    let (_, answered) = cores.queue(cores.place(Party::Service).unwrap(), || ());
     blocked.abort();
     assert!(blocked.await.unwrap_err().is_cancelled());
     drop(cores);

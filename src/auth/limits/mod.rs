@@ -16,6 +16,7 @@ pub use messages::Ask;
 pub use turns::{Turn, Turns};
 
 use super::{
+    cores::Party,
     error::Error,
     event::{self, Event, Subject},
     standing::{Found, Standing},
@@ -128,9 +129,16 @@ impl Limits {
         self.clock.now()
     }
 
-    /// Whose share a request takes of what networks share; `None` if it is exempt.
-    pub fn share(&self, origin: &Origin) -> Option<String> {
-        (!self.is_exempt(origin)).then(|| origin.network())
+    /// Whose work a request is.
+    pub fn party(&self, origin: &Origin) -> Party {
+        let of = if self.is_exempt(origin) { Party::Exempt } else { Party::Network };
+        of(origin.network())
+    }
+
+    /// Whose share of the in-process places a request uses for something of this name: that of its network or, where that
+    /// is exempt, one that no other name shares.
+    pub fn share(&self, origin: &Origin, name: &str) -> String {
+        if self.is_exempt(origin) { format!("exempt:{name}") } else { origin.network() }
     }
 
     /// Does no limit by address apply (`LIMIT_EXEMPT`)?
@@ -141,12 +149,11 @@ impl Limits {
     /// What is counted now, for a request about a number.
     fn tally(&self, mobile: &Mobile, origin: &Origin, sender: &Sender, counters: Vec<Counter>) -> Tally {
         // Places in the in-process store: an owner's device does not share those of a flooded network.
-        let network = match (sender, self.share(origin)) {
-            (Sender::KnownByDevice(device), _) => device.clone(),
+        let network = match sender {
+            Sender::KnownByDevice(device) => device.clone(),
             // Hundreds of users may be known in one network.
-            (Sender::KnownByNetwork, _) => format!("known:{}", mobile.as_str()),
-            (_, Some(network)) => network,
-            (_, None) => format!("exempt:{}", mobile.as_str()),
+            Sender::KnownByNetwork => format!("known:{}", mobile.as_str()),
+            _ => self.share(origin, mobile.as_str()),
         };
         tally(self.clock.now(), network, counters)
     }

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
 use rand::RngExt;
 
 use super::{ChallengeAnswer, ChallengeKind, ImageCodePolicy, SmsCodes};
@@ -50,12 +49,19 @@ struct Sending {
     sender: Sender,
     /// Is suspicion no obstacle any more?
     trusted: bool,
-    /// What else a classic front end may show when it is suspected.
-    classic: Option<Option<ChallengeAnswer>>,
+    /// Where it was asked for.
+    door: Door,
     /// Have numbers that signed in before been taken out of those that the address asks for?
     is_purged: bool,
     /// Is there an event of its suspicion?
     is_recorded: bool,
+}
+
+/// Where a message is asked for.
+enum Door {
+    App,
+    /// A classic front end, which has read a picture; with the challenge that it has solved beside it, if it did.
+    Classic(Option<ChallengeAnswer>),
 }
 
 /// What the limits are asked.
@@ -123,7 +129,7 @@ impl SmsCodes {
         }
         let picture_suffices = self.challenges.offers().iter().all(|offer| offer.kind() == ChallengeKind::Picture);
         sending.trusted = picture_suffices && self.limits.settings().fraud == FraudPolicy::Challenge;
-        sending.classic = Some(challenge);
+        sending.door = Door::Classic(challenge);
         self.deliver_to_the_end(sending).await
     }
 
@@ -136,7 +142,7 @@ impl SmsCodes {
             has_recipient,
             sender: Sender::Unknown,
             trusted: false,
-            classic: None,
+            door: Door::App,
             is_purged: false,
             is_recorded: false,
         }
@@ -240,8 +246,7 @@ impl SmsCodes {
     async fn purge(&self, sending: &mut Sending) -> Result<(), Error> {
         let (ask, origin) = (&sending.ask, &sending.origin);
         let mobiles = self.limits.mobiles_asked_for(ask, origin).await?;
-        let users = try_join_all(mobiles.iter().map(|mobile| self.users.user_by_mobile(mobile))).await?;
-        let known: Vec<_> = users.into_iter().flatten().map(|user| user.mobile).collect();
+        let known = self.users.registered(&mobiles).await?;
         if !known.is_empty() {
             self.limits.forget_mobiles(ask, origin, &known).await?;
         }
@@ -256,13 +261,13 @@ impl SmsCodes {
         match self.limits.settings().fraud {
             FraudPolicy::Record => {}
             FraudPolicy::Deny => return Err(self.limits.deny(name, ask, origin)),
-            FraudPolicy::Challenge => match &sending.classic {
-                None => return Err(self.challenge_required()),
+            FraudPolicy::Challenge => match &sending.door {
+                Door::App => return Err(self.challenge_required()),
                 // A second picture shows no more than the first.
-                Some(Some(challenge)) if challenge.kind() != ChallengeKind::Picture => {
+                Door::Classic(Some(challenge)) if challenge.kind() != ChallengeKind::Picture => {
                     self.challenges.check(challenge, &ask.mobile, origin).await?;
                 }
-                Some(_) => self.limits.picture_under_suspicion(ask, origin).await?,
+                Door::Classic(_) => self.limits.picture_under_suspicion(ask, origin).await?,
             },
         }
         (sending.trusted, sending.is_recorded) = (true, true);

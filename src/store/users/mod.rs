@@ -141,6 +141,9 @@ pub trait Accounts: Send + Sync {
     /// The user with this mobile.
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError>;
 
+    /// Those of these mobiles that belong to a user.
+    async fn registered(&self, mobiles: &[Mobile]) -> Result<Vec<Mobile>, StoreError>;
+
     /// Changes what is given (`Some(None)` removes the picture), and returns the user as they are then; `None` for a
     /// user who may not sign in.
     async fn update_profile(

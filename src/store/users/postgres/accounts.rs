@@ -1,5 +1,7 @@
 //! How does PostgreSQL keep what a user owns?
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{PgExecutor, postgres::PgRow};
@@ -30,6 +32,16 @@ impl Accounts for Postgres {
             let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
             let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
+        })
+        .await
+    }
+
+    async fn registered(&self, mobiles: &[Mobile]) -> Result<Vec<Mobile>, StoreError> {
+        bounded(STORE, async {
+            let texts: Vec<_> = mobiles.iter().map(Mobile::as_str).collect();
+            let query = sqlx::query_scalar("SELECT mobile FROM users WHERE mobile = ANY($1)").bind(texts);
+            let found: HashSet<String> = query.fetch_all(&self.pool).await?.into_iter().collect();
+            Ok(mobiles.iter().filter(|mobile| found.contains(mobile.as_str())).cloned().collect())
         })
         .await
     }

@@ -1,5 +1,7 @@
 //! How does SQLite keep what a user owns?
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
@@ -28,6 +30,17 @@ impl Accounts for Sqlite {
             let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
             let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.readers).await?.as_ref().map(user_from).transpose()
+        })
+        .await
+    }
+
+    async fn registered(&self, mobiles: &[Mobile]) -> Result<Vec<Mobile>, StoreError> {
+        bounded(STORE, async {
+            let texts: Vec<_> = mobiles.iter().map(Mobile::as_str).collect();
+            let sql = "SELECT mobile FROM users WHERE mobile IN (SELECT value FROM json_each($1))";
+            let query = sqlx::query_scalar(sql).bind(serde_json::json!(texts).to_string());
+            let found: HashSet<String> = query.fetch_all(&self.readers).await?.into_iter().collect();
+            Ok(mobiles.iter().filter(|mobile| found.contains(mobile.as_str())).cloned().collect())
         })
         .await
     }
