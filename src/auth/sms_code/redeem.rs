@@ -38,7 +38,7 @@ pub struct Presentation<'a> {
 }
 
 /// A code that was right and is used up, and how to undo that.
-pub struct Redeemed(UsedCode);
+pub struct Redeemed(Box<UsedCode>);
 
 /// A code that may be presented again after an answer that got lost.
 pub struct Repeatable {

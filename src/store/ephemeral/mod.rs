@@ -204,7 +204,7 @@ enum Kept {
 #[derive(Debug)]
 pub enum Redemption {
     /// Right, and used up now, unless it is a fixed one.
-    Accepted(UsedCode),
+    Accepted(Box<UsedCode>),
     /// Right before, by the same caller: the value that was kept then.
     Repeated(String),
     /// Wrong. The last wrong try of the last asker burns the code.

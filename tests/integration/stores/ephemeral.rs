@@ -243,7 +243,7 @@ fn refused(name: LimitName, retry_after: Duration) -> Admission {
 #[track_caller]
 fn accepted(redemption: Redemption) -> UsedCode {
     let Redemption::Accepted(code) = redemption else { panic!("{redemption:?}") };
-    code
+    *code
 }
 
 #[track_caller]

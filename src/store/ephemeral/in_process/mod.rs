@@ -266,7 +266,7 @@ impl State {
             let network = Some(guess.network.as_str());
             self.replays.insert(key, replay.value.clone(), network, now, replay.ttl, &mut self.shares);
         }
-        Ok(Redemption::Accepted(self.accept(attempt, now)))
+        Ok(Redemption::Accepted(Box::new(self.accept(attempt, now))))
     }
 
     /// The digest to compare with, or what to answer without comparing.

@@ -95,11 +95,11 @@ impl Presented {
     fn answer(&self, (outcome, number, rest, text, fields, cleared): Outcome) -> Result<Answer, StoreError> {
         let redemption = match outcome {
             2 => Redemption::Repeated(text),
-            1 => Redemption::Accepted(UsedCode {
+            1 => Redemption::Accepted(Box::new(UsedCode {
                 code: (!self.is_fixed).then_some(Kept::Redis(fields)),
                 ttl: duration(rest),
                 ..self.used.clone()
-            }),
+            })),
             0 => Redemption::Wrong { tries_left: (!self.is_fixed).then(|| u32::try_from(number).unwrap_or_default()) },
             -1 => Redemption::Missing,
             -2 => {

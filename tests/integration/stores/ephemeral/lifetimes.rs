@@ -33,7 +33,7 @@ async fn all_work(bed: &Bed) -> (Tally, UsedCode) {
         let outcome =
             bed.redeem(&Presentation { sign_in: Some(&sign_in), replay: Some(&replay), ..presentation }).await;
         if let Redemption::Accepted(used) = outcome {
-            return (message, used);
+            return (message, *used);
         }
     }
     panic!("not accepted");
