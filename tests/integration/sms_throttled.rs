@@ -119,15 +119,31 @@ async fn a_number_that_a_vendor_limits_has_to_wait_and_no_other_vendor_is_asked(
         let gateway = GATEWAY.map(|(status, body)| (status, body.to_owned()));
         // The status counts, whatever the body says.
         let answers = [of_the_number, gateway.into()].concat();
-        let (flags, [first, next]) = two(vendor, &answers).await;
+        let (mut flags, [first, next]) = two(vendor, &answers).await;
+        flags.push("--trusted-proxies=127.0.0.1".to_owned());
         let app = app(&flags).await;
-        for answer in &answers {
-            let throttled = ask(&app, MOBILE).await;
+        for (number, answer) in (0..).zip(&answers) {
+            let throttled = ask_from_elsewhere(&app, number).await;
             assert_eq!(throttled.status, StatusCode::TOO_MANY_REQUESTS, "{vendor}: {answer:?}");
             throttled.expect_error(429, "sms_too_frequent");
             expect_retry_after(&throttled, 60);
             assert_eq!((first.received().len(), next.received().len()), (1, 0), "{vendor}: {answer:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_a_vendor_keeps_limiting_is_asked_for_no_more() {
+    for Limits { vendor, .. } in limits() {
+        let (status, body) = GATEWAY[0];
+        let (flags, [first, _next]) = two(vendor, &vec![(status, body.to_owned()); 5]).await;
+        let app = app(&flags).await;
+        for _ in 0..5 {
+            ask(&app, MOBILE).await.expect_error(429, "sms_too_frequent");
+            assert_eq!(first.received().len(), 1);
+        }
+        ask(&app, MOBILE).await.expect_error(429, "sms_quota_exceeded");
+        assert_eq!(first.received().len(), 0);
     }
 }
 
