@@ -10,7 +10,7 @@ const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; 
 const SCRIPT: &str = "script";
 const STYLE: &str = "style";
 
-/// The policy of HTML that has none of its own.
+/// The policy of HTML without one.
 pub const STRICTEST: HeaderValue = HeaderValue::from_static(NOTHING);
 
 /// The policy of a page: its inline scripts and styles by their hashes, and what else it needs as further directives.
