@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Section,
-    bearer::{MaybeSignedIn, RefreshToken, SignedIn},
+    bearer::{RefreshToken, SignedIn, Visitor},
     context::RequestContext,
     envelope::Envelope,
     failure::{Failure, failures},
@@ -144,7 +144,7 @@ impl Authorizations {
         #[oai(name = "Idempotency-Key")]
         _idempotency_key: Header<Option<String>>,
         headers: &HeaderMap,
-        caller: MaybeSignedIn,
+        visitor: Visitor,
         body: Json<SmsCodeSignIn>,
     ) -> Result<Created, Failure<SignInWithCode>> {
         let mut form = Form::new(context.family);
@@ -157,7 +157,7 @@ impl Authorizations {
         let (Some(mobile), Some(code), true) = (mobile, code, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let origin = context.origin_with(device, caller.user_id());
+        let origin = context.origin_with(device, visitor.0);
         let signed_in = self.0.login.with_code(mobile, code, key, challenge, origin).await?;
         Ok(signed_in.tokens.into())
     }
@@ -170,7 +170,7 @@ impl Authorizations {
     async fn sign_in_with_password(
         &self,
         context: &RequestContext,
-        caller: MaybeSignedIn,
+        visitor: Visitor,
         body: Json<PasswordSignIn>,
     ) -> Result<Created, Failure<SignInWithPassword>> {
         let mut form = Form::new(context.family);
@@ -181,7 +181,7 @@ impl Authorizations {
         let (Some(mobile), Some(password), true) = (mobile, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let origin = context.origin_with(device, caller.user_id());
+        let origin = context.origin_with(device, visitor.0);
         let signed_in = self.0.login.with_password(mobile, password, challenge, origin).await?;
         Ok(signed_in.tokens.into())
     }

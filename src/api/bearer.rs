@@ -30,7 +30,11 @@ pub struct MaybeSignedIn(pub Result<Identity, Problem>);
 /// Somebody with a valid access token in the header or, in the classic families, in the cookie.
 pub struct ClassicSignedIn(pub Identity);
 
-/// The user of a valid access token that comes along where the classic families need none.
+/// The user of a valid access token that comes along where none is needed. The document does not name it: generated
+/// clients would ask for a token before they let anyone sign in.
+pub struct Visitor(pub Option<Uuid>);
+
+/// The same in the classic families, where it may come in the cookie.
 pub struct ClassicVisitor(pub Option<Uuid>);
 
 /// Whatever stands in the `Authorization` header as a refresh token.
@@ -91,6 +95,12 @@ impl ClassicSignedIn {
         let cookies = request.data::<CookieSignIn>().is_some_and(|enabled| enabled.0);
         let token = bearer(request);
         Ok(Self(if token.is_none() && cookies { verify_cookies(request)? } else { verify(request, token)? }))
+    }
+}
+
+impl<'a> FromRequest<'a> for Visitor {
+    async fn from_request(request: &'a Request, _body: &mut RequestBody) -> Result<Self> {
+        Ok(Self(SignedIn::read(request).ok().map(|caller| caller.0.user_id)))
     }
 }
 

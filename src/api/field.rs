@@ -204,7 +204,6 @@ impl Kind for DeviceKind {
             let id = MetaSchema {
                 min_length: Some(16),
                 max_length: Some(64),
-                pattern: Some("^[A-Za-z0-9_-]{16,64}$".to_owned()),
                 ..text()
             };
             MetaSchema {

@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 
 use super::{
     Section,
-    bearer::{MaybeSignedIn, SignedIn},
+    bearer::{SignedIn, Visitor},
     context::RequestContext,
     failure::{Failure, failures},
     form::{ChallengeKind, DeviceKind, Field, Form, MobileKind, OptionalField, PasswordKind, SmsCodeKind},
@@ -96,7 +96,7 @@ impl Passwords {
     async fn reset_password(
         &self,
         context: &RequestContext,
-        caller: MaybeSignedIn,
+        visitor: Visitor,
         body: Json<PasswordReset>,
     ) -> Result<Changed, Failure<ResetPassword>> {
         let mut form = Form::new(context.family);
@@ -108,7 +108,7 @@ impl Passwords {
         let (Some(mobile), Some(code), Some(password), true) = (mobile, code, password, form.is_right()) else {
             return Err(form.problem().into());
         };
-        let origin = context.origin_with(device, caller.user_id());
+        let origin = context.origin_with(device, visitor.0);
         self.0.account.reset_password(mobile, code, password, challenge, origin).await?;
         Ok(Changed::Changed)
     }

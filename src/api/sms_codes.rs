@@ -9,7 +9,7 @@ use poem_openapi::{
 
 use super::{
     Section,
-    bearer::MaybeSignedIn,
+    bearer::{MaybeSignedIn, Visitor},
     challenge_answer::ChallengeHeader,
     context::RequestContext,
     envelope::Envelope,
@@ -87,7 +87,7 @@ impl SmsCodes {
         /// A solved challenge as `kind:response`, after `image_code_required`: what a body has in `challenge`.
         #[oai(name = "X-Challenge-Response")]
         challenge: ChallengeHeader,
-        caller: MaybeSignedIn,
+        visitor: Visitor,
     ) -> Result<Sent, Failure<SendLoginCode>> {
         let mut form = Form::new(context.family);
         let mobile = form.mobile("mobile", Field::<MobileKind>::from_text(Some(mobile.0)));
@@ -100,7 +100,7 @@ impl SmsCodes {
         let challenge = challenge.or(picture.map(ChallengeAnswer::Picture));
         let (Some(mobile), true) = (mobile, form.is_right()) else { return Err(form.problem().into()) };
         let purpose = Purpose::Login;
-        let origin = context.origin_with(Device::default(), caller.user_id());
+        let origin = context.origin_with(Device::default(), visitor.0);
         self.send(CodeRequest { mobile, purpose, caller: None, challenge, origin }).await
     }
 

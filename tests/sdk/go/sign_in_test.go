@@ -42,7 +42,7 @@ func TestAUserSignsInRefreshesAndSignsOut(t *testing.T) {
 		t.Errorf("unexpected user: %+v", user.JSON200.Data)
 	}
 
-	refreshed, err := client.RefreshTokenWithResponse(t.Context(), bearer(tokens.RefreshToken))
+	refreshed, err := client.RefreshTokenWithResponse(t.Context(), phonepass.RefreshTokenJSONRequestBody{}, bearer(tokens.RefreshToken))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ final class JavaClientTest {
         assertEquals(tokens.getUserId(), user.getId());
         assertEquals(mobile, user.getMobile());
 
-        var fresh = authorizations.refreshToken(bearer(tokens.getRefreshToken())).getData();
+        var fresh = authorizations.refreshToken(null, bearer(tokens.getRefreshToken())).getData();
         assertEquals(tokens.getUserId(), fresh.getUserId());
         assertNotEquals(tokens.getRefreshToken(), fresh.getRefreshToken());
         assertFalse(fresh.getIsNewUser());
