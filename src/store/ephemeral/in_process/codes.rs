@@ -75,13 +75,13 @@ impl StoredCode {
             askers: [first].into_iter().chain(others).collect(),
             known: Vec::new(),
             others: tries_left,
-            former: before.and_then(|(before, life)| before.as_former(now + life)),
+            former: before.and_then(|(before, life)| before.kept_until(now + life)),
             falls_back: false,
         }
     }
 
     /// What is kept of it when another takes its place.
-    fn as_former(mut self, expires_at: DateTime<Utc>) -> Option<Box<Former>> {
+    fn kept_until(mut self, expires_at: DateTime<Utc>) -> Option<Box<Former>> {
         let former = self.former.take();
         // It was not delivered.
         if self.falls_back {

@@ -549,6 +549,27 @@ contract! {
 }
 
 contract! {
+    async fn a_withdrawal_and_a_newer_code_at_the_same_instant_leave_the_newer_one(bed) {
+        for _ in 0..20 {
+            bed.issue("first", &owner()).await;
+            bed.issue("second", &owner()).await;
+            let (slot, asker) = (slot(), owner());
+            let withdrawal = bed.codes.withdraw_code(&slot, "second");
+            let (withdrawn, ()) = tokio::join!(withdrawal, bed.issue("third", &asker));
+            withdrawn.unwrap();
+            for digest in ["first", "second"] {
+                assert!(matches!(bed.present(digest, &owner(), As::Asker).await, Redemption::Wrong { .. }));
+            }
+            bed.codes.withdraw_code(&slot, "third").await.unwrap();
+            let second = bed.present("second", &owner(), As::Asker).await;
+            assert!(matches!(second, Redemption::Wrong { .. } | Redemption::Missing), "{second:?}");
+            bed.issue("fourth", &owner()).await;
+            accepted(bed.present("fourth", &owner(), As::Asker).await);
+        }
+    }
+}
+
+contract! {
     async fn with_a_code_that_falls_back_the_one_before_is_right_for_the_life_that_it_had(bed) {
         let fall_back = async |digest: &str| bed.codes.fall_back(&slot(), digest).await.unwrap();
         send(&bed, "undelivered", &owner()).await;
