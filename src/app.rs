@@ -91,7 +91,6 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let revocations = Arc::new(Revocations::new(users.clone(), clock.clone(), access_token_ttl));
     revocations.sync().await?;
     let devices = DeviceHashes::new(&master);
-    let guess_subjects = GuessSubjects::new(&master);
     let sessions = Arc::new(Sessions {
         users: users.clone(),
         access_tokens: AccessTokens {
@@ -106,7 +105,6 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         refresh_tokens: RefreshTokens::new(&master),
         revocations: revocations.clone(),
         devices: devices.clone(),
-        guess_subjects: guess_subjects.clone(),
         lifetime: Lifetime { sliding: seconds(config.refresh_token_ttl), absolute: seconds(config.session_max_age) },
         clock: clock.clone(),
     });
@@ -119,7 +117,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         codes: codes.clone(),
         users: users.clone(),
         limits: limits.clone(),
-        subjects: guess_subjects,
+        subjects: GuessSubjects::new(&master),
         standings: Arc::new(Standings { users: users.clone(), devices, clock: clock.clone() }),
         challenges: challenges.clone(),
         turns: Turns::default(),

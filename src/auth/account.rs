@@ -38,7 +38,7 @@ pub struct Account {
     pub sms_codes: Arc<SmsCodes>,
     /// Checks and hashes passwords.
     pub passwords: Arc<Passwords>,
-    /// Lets guesses at passwords be looked at.
+    /// Lets guesses at passwords be looked at, names what right ones clear.
     pub guesses: Arc<Guesses>,
     /// Knows who shares a queue.
     pub limits: Arc<Limits>,
@@ -85,20 +85,15 @@ impl Account {
         self.detached
             .to_the_end(async move {
                 let place = this.passwords.place(this.limits.party(&origin))?;
-                let subjects = &this.sessions.guess_subjects;
+                let subjects = &this.guesses.subjects;
                 let (redeemed, cleared) = match proof {
                     Proof::OldPassword(old) => {
                         this.check_old_password(&user, old, &origin, challenge.as_ref()).await?;
                         (None, vec![subjects.of(Guessed::Password, &user.mobile)])
                     }
                     Proof::Code(code) => {
-                        let presentation = Presentation {
-                            mobile: &user.mobile,
-                            purpose: Purpose::ResetPassword,
-                            code: &code,
-                            origin: &origin,
-                            challenge: challenge.as_ref(),
-                        };
+                        let presentation =
+                            Presentation::of(Purpose::ResetPassword, &user.mobile, &code, &origin, challenge.as_ref());
                         (Some(this.sms_codes.redeem(presentation).await?), subjects.all(&user.mobile))
                     }
                 };
@@ -123,13 +118,8 @@ impl Account {
         self.detached
             .to_the_end(async move {
                 let place = this.passwords.place(this.limits.party(&origin))?;
-                let presentation = Presentation {
-                    mobile: &mobile,
-                    purpose: Purpose::ResetPassword,
-                    code: &code,
-                    origin: &origin,
-                    challenge: challenge.as_ref(),
-                };
+                let presentation =
+                    Presentation::of(Purpose::ResetPassword, &mobile, &code, &origin, challenge.as_ref());
                 let redeemed = this.sms_codes.redeem(presentation).await?;
                 let changed = async {
                     // No code goes to a number without an account: what was redeemed belongs to one that has moved since.
@@ -137,7 +127,7 @@ impl Account {
                     if user.status != UserStatus::Active {
                         return Ok(None);
                     }
-                    let cleared = this.sessions.guess_subjects.all(&mobile);
+                    let cleared = this.guesses.subjects.all(&mobile);
                     this.set_password(place, &user, password, None, &cleared, &origin).await
                 };
                 this.sms_codes.restore_unless(changed.await, Some(redeemed)).await?.ok_or(Error::AccountDisabled)
@@ -164,9 +154,8 @@ impl Account {
         self.detached
             .to_the_end(async move {
                 let refused = |code| move |error| Error::OneOfTwoCodes { code, error: Box::new(error) };
-                let purpose = Purpose::ChangeMobile;
                 let (origin, challenge) = (&*origin, challenge.as_ref());
-                let presentation = Presentation { mobile: &mobile, purpose, code: &code, origin, challenge };
+                let presentation = Presentation::of(Purpose::ChangeMobile, &mobile, &code, origin, challenge);
                 let new = this.sms_codes.redeem(presentation).await.map_err(refused(WhichCode::New))?;
                 let presentation = Presentation { mobile: &user.mobile, code: &current_code, ..presentation };
                 let current = match this.sms_codes.redeem(presentation).await {
@@ -177,8 +166,7 @@ impl Account {
                     }
                 };
                 let now = this.sessions.clock.now();
-                let cleared =
-                    [&user.mobile, &mobile].map(|mobile| this.sessions.guess_subjects.of(Guessed::Codes, mobile));
+                let cleared = [&user.mobile, &mobile].map(|mobile| this.guesses.subjects.of(Guessed::Codes, mobile));
                 let (numbers, keep) = ((&user.mobile, &mobile), identity.session_id);
                 let changed = this.users.change_mobile(user.id, numbers, keep, &cleared, now).await;
                 let error = match changed {
@@ -214,15 +202,10 @@ impl Account {
         let (this, origin) = (self.clone(), shown_by_token(&origin, identity));
         self.detached
             .to_the_end(async move {
-                let presentation = Presentation {
-                    mobile: &user.mobile,
-                    purpose: Purpose::DeleteAccount,
-                    code: &code,
-                    origin: &origin,
-                    challenge: challenge.as_ref(),
-                };
+                let presentation =
+                    Presentation::of(Purpose::DeleteAccount, &user.mobile, &code, &origin, challenge.as_ref());
                 let redeemed = this.sms_codes.redeem(presentation).await?;
-                let cleared = this.sessions.guess_subjects.all(&user.mobile);
+                let cleared = this.guesses.subjects.all(&user.mobile);
                 let deleted = this.users.delete_user(user.id, &cleared, this.sessions.clock.now());
                 let deleted = deleted.await.map_err(Error::from);
                 let ending = this.sms_codes.restore_unless(deleted, Some(redeemed)).await?;

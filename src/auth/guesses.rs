@@ -27,7 +27,7 @@ pub struct Guesses {
     pub users: Arc<dyn UserStore>,
     /// What those of an hour count on.
     pub limits: Arc<Limits>,
-    /// What those in all count on.
+    /// Names what those in all count on, which a right one clears.
     pub subjects: GuessSubjects,
     /// Tells owners from strangers.
     pub standings: Arc<Standings>,

@@ -43,7 +43,7 @@ pub struct SignedIn {
 pub struct Login {
     /// Where users are kept.
     pub users: Arc<dyn UserStore>,
-    /// Lets guesses at passwords be looked at.
+    /// Lets guesses at passwords be looked at, names what right ones clear.
     pub guesses: Arc<Guesses>,
     /// Knows who shares a queue.
     pub limits: Arc<Limits>,
@@ -76,12 +76,17 @@ impl Login {
             .to_the_end(async move {
                 let session = this.sessions.begin(SignInMethod::Sms, origin.clone());
                 let repeatable = idempotency_key.map(|key| Repeatable { key, value: remember(&session) });
-                let presentation = presentation(&mobile, &code, &origin, challenge.as_ref());
+                let presentation = Presentation::of(Purpose::Login, &mobile, &code, &origin, challenge.as_ref());
                 match this.sms_codes.redeem_or_repeat(presentation, repeatable).await? {
                     Presented::Redeemed(redeemed) => {
                         let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
-                        let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &user.mobile);
+                        let cleared = this.guesses.subjects.of(Guessed::Codes, &user.mobile);
                         let outcome = this.users.sign_in(&user, &session, &cleared).await.map_err(Error::from);
+                        if let Ok((_, opened)) = &outcome
+                            && opened.session.id != session.id
+                        {
+                            this.sms_codes.repeat_as(&redeemed, remember(&opened.session)).await;
+                        }
                         let (user, opened) = this.sms_codes.restore_unless(outcome, Some(redeemed)).await?;
                         this.signed_in(user, &opened).await
                     }
@@ -108,11 +113,12 @@ impl Login {
         self.detached
             .to_the_end(async move {
                 let place = this.passwords.place(this.limits.party(&origin))?;
-                let redeemed = this.sms_codes.redeem(presentation(&mobile, &code, &origin, None)).await?;
+                let presentation = Presentation::of(Purpose::Login, &mobile, &code, &origin, None);
+                let redeemed = this.sms_codes.redeem(presentation).await?;
                 let session = this.sessions.begin(SignInMethod::Sms, origin);
                 let outcome = async {
                     let password_hash = Some(this.passwords.hash(place, password).await?);
-                    let cleared = this.sessions.guess_subjects.of(Guessed::Codes, &mobile);
+                    let cleared = this.guesses.subjects.of(Guessed::Codes, &mobile);
                     let user = NewUser { id: Uuid::now_v7(), mobile, password_hash };
                     this.users.register(&user, &session, &cleared).await?.ok_or(Error::MobileTaken)
                 };
@@ -149,7 +155,7 @@ impl Login {
                     return Err(refused(&user, &session.origin));
                 }
                 let hash = user.password_hash.as_deref().unwrap_or_default();
-                let cleared = this.sessions.guess_subjects.of(Guessed::Password, &mobile);
+                let cleared = this.guesses.subjects.of(Guessed::Password, &mobile);
                 let opened = this.users.open_session(user.id, &session, hash, verdict.new_hash.as_deref(), &cleared);
                 // Disabled, or given another password, while this one was being checked.
                 let opened = opened.await?.ok_or(Error::CredentialsInvalid)?;
@@ -173,7 +179,7 @@ impl Login {
     async fn repeat(&self, mobile: Mobile, session: &NewSession) -> Result<SignedIn, Error> {
         let mut id = session.id;
         if self.users.session(id).await?.is_none() {
-            let cleared = self.sessions.guess_subjects.of(Guessed::Codes, &mobile);
+            let cleared = self.guesses.subjects.of(Guessed::Codes, &mobile);
             let user = NewUser { id: Uuid::now_v7(), mobile, password_hash: None };
             let (_, opened) = self.users.sign_in(&user, session, &cleared).await?;
             id = opened.session.id;
@@ -208,15 +214,6 @@ impl Login {
         let tokens = self.sessions.tokens(session, user.created_at == session.created_at)?;
         Ok(SignedIn { user, tokens })
     }
-}
-
-fn presentation<'a>(
-    mobile: &'a Mobile,
-    code: &'a Code,
-    origin: &'a Origin,
-    challenge: Option<&'a ChallengeAnswer>,
-) -> Presentation<'a> {
-    Presentation { mobile, purpose: Purpose::Login, code, origin, challenge }
 }
 
 /// Takes note of a sign-in to an account that may not sign in.

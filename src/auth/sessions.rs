@@ -10,7 +10,6 @@ use super::{
     device::DeviceHashes,
     error::Error,
     event::{self, Event, Subject},
-    guess_subjects::GuessSubjects,
     refresh_token::RefreshTokens,
     revocation::Revocations,
 };
@@ -57,8 +56,6 @@ pub struct Sessions {
     pub revocations: Arc<Revocations>,
     /// Hashes the ids of devices.
     pub devices: DeviceHashes,
-    /// Names the counts of wrong guesses, which a right one clears.
-    pub guess_subjects: GuessSubjects,
     /// How long sessions live.
     pub lifetime: Lifetime,
     /// What time it is.

@@ -8,7 +8,10 @@ use fred::{
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, other_than, servers::Server};
+use crate::{
+    sms_providers::StandIn,
+    support::{MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, other_than, servers::Server},
+};
 
 const OTHER: &str = "13900139000";
 
@@ -88,6 +91,22 @@ async fn in_a_cluster_a_message_that_was_not_sent_leaves_nothing_behind() {
         ask(&app, MOBILE).await.expect_error(502, "sms_send_failed");
     }
     app.sign_in_with(MOBILE, "000000").await.expect_error(400, "sms_code_expired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_a_code_that_arrived_signs_in_after_the_next_one_was_not_sent() {
+    let cluster = Server::redis_cluster().await;
+    let (vendor, url) = StandIn::start(0, &[(200, ""), (403, "")]).await;
+    let webhook = format!("--sms-webhook-url={url}");
+    let flags = ["--sms-provider=webhook", "--sms-total-per-hour=0", "--sms-resend-seconds=0", &webhook];
+    let app = start(&cluster, &flags).await;
+    ask(&app, MOBILE).await.expect(200);
+    let code = vendor.received()[0].json()["code"].as_str().unwrap().to_owned();
+    app.sign_in_with(MOBILE, other_than(&code)).await.expect_error(400, "sms_code_invalid");
+    ask(&app, MOBILE).await.expect_error(502, "sms_send_failed");
+    let body = app.sign_in_with(MOBILE, other_than(&code)).await.expect_error(400, "sms_code_invalid");
+    assert_eq!(body["attempts_left"], 3);
+    app.sign_in_with(MOBILE, &code).await.expect(201);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! Does whoever did not hear the answer to a sign-in get it again by `Idempotency-Key`, and nobody anything more?
 
 use futures_util::future::join_all;
+use phonepass::clock::Clock;
 use reqwest::{Method, header::HeaderValue};
 use serde_json::{Value, json};
 
@@ -9,6 +10,7 @@ use crate::support::{
 };
 
 const PATH: &str = "/app/v1_0/authorizations";
+const SESSIONS: &str = "/app/v1_0/user/sessions";
 const HEADER: &str = "Idempotency-Key";
 const KEY: &str = "7a1f9c52-3e0b-4d8a-9c61-2b5e8f0d4a73";
 const OTHER_KEY: &str = "c4d2e6b8-91f7-4a35-8e0c-6d3b7a9f1e25";
@@ -166,6 +168,61 @@ on_every_backend! {
         expect_same(&again, &first);
         expect_goes_on(&app, &Tokens::of(&again)).await;
         expect_goes_on(&app, &newest).await;
+    }
+}
+
+/// A service on the same stores whose clock is minutes ahead. It has just ended the user's sessions, so that those that the
+/// other one opens begin in its future.
+async fn ended_by_an_instance_ahead(app: &TestApp) -> TestApp {
+    let clock = Clock::movable();
+    clock.advance(chrono::Duration::minutes(7));
+    let ahead = TestApp::start_at(clock, app.stores.clone(), &[NO_GAP]).await;
+    let own = ahead.sign_in(MOBILE).await;
+    end_others(&ahead, &own).await;
+    ahead
+}
+
+async fn end_others(app: &TestApp, tokens: &Tokens) {
+    app.send(app.request(Method::DELETE, SESSIONS).bearer_auth(&tokens.access)).await.expect(204);
+}
+
+on_every_backend! {
+    async fn a_repetition_finds_a_session_that_began_by_the_clock_of_another_instance(backends: Backends) {
+        let app = TestApp::start_with(backends, &[NO_GAP]).await;
+        let _ahead = ended_by_an_instance_ahead(&app).await;
+        let code = app.code(MOBILE).await;
+        let first = sign_in(&app, MOBILE, &code, KEY).await.expect(201);
+        let tokens = Tokens::of(&first);
+        for _ in 0..2 {
+            end_others(&app, &tokens).await;
+            let again = sign_in(&app, MOBILE, &code, KEY).await.expect(201);
+            expect_same(&again, &first);
+            expect_goes_on(&app, &Tokens::of(&again)).await;
+        }
+        let list = app.get_as(SESSIONS, &tokens.access).await.expect(200);
+        let ids: Vec<_> = list["data"]["sessions"].as_array().unwrap().iter().map(|session| &session["id"]).collect();
+        assert_eq!(ids, [tokens.session_id().as_str()], "{list}");
+    }
+}
+
+on_every_backend! {
+    async fn a_session_that_began_by_the_clock_of_another_instance_ends_and_is_not_repeated(backends: Backends) {
+        let app = TestApp::start_with(backends, &[NO_GAP]).await;
+        let ahead = ended_by_an_instance_ahead(&app).await;
+        let code = app.code(MOBILE).await;
+        sign_in(&app, MOBILE, &code, KEY).await.expect(201);
+        let elsewhere = ahead.sign_in(MOBILE).await;
+        end_others(&ahead, &elsewhere).await;
+        let sessions = app.stores.count("sessions").await;
+        sign_in(&app, MOBILE, &code, KEY).await.expect_error(400, "sms_code_expired");
+        assert_eq!(app.stores.count("sessions").await, sessions);
+
+        let code = app.code(MOBILE).await;
+        let own = Tokens::of(&sign_in(&app, MOBILE, &code, KEY).await.expect(201));
+        let body = json!({ "code": app.code_for("delete_account", MOBILE, &own.access).await });
+        app.send_as(Method::POST, "/app/v1_0/account_deletions", &own.access, body).await.expect(204);
+        sign_in(&app, MOBILE, &code, KEY).await.expect_error(400, "sms_code_expired");
+        assert_eq!(app.stores.count("users WHERE mobile IS NOT NULL").await, 0);
     }
 }
 

@@ -21,6 +21,7 @@ mod cluster;
 mod developers;
 mod documentation;
 mod env_file;
+mod failed_sends;
 mod faults;
 mod full_disk;
 mod fuzz_corpus;

@@ -1,5 +1,6 @@
-//! SMS codes: made and sent in `send.rs`, checked and used up in `redeem.rs`.
+//! SMS codes: made in `send.rs`, sent in `hand_over.rs`, checked and used up in `redeem.rs`.
 
+mod hand_over;
 mod redeem;
 mod send;
 

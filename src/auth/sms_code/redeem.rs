@@ -37,6 +37,19 @@ pub struct Presentation<'a> {
     pub challenge: Option<&'a ChallengeAnswer>,
 }
 
+impl<'a> Presentation<'a> {
+    /// A code for this purpose.
+    pub fn of(
+        purpose: Purpose,
+        mobile: &'a Mobile,
+        code: &'a Code,
+        origin: &'a Origin,
+        challenge: Option<&'a ChallengeAnswer>,
+    ) -> Self {
+        Self { mobile, purpose, code, origin, challenge }
+    }
+}
+
 /// A code that was right and is used up, and how to undo that.
 pub struct Redeemed(Box<UsedCode>);
 
@@ -214,6 +227,13 @@ impl SmsCodes {
             Redemption::Refused { name, retry_after } => Err(Objection::Limit { name, retry_after }),
             redemption => Ok(redemption),
         })
+    }
+
+    /// Changes what is remembered of a redemption that may be repeated: the store gave what it was for another name.
+    pub async fn repeat_as(&self, Redeemed(used): &Redeemed, value: String) {
+        if let Err(error) = self.codes.replace_replay(used, &value).await {
+            tracing::warn!(%error, "failed to remember a session that began later; a repetition may open another one");
+        }
     }
 
     /// Gives a code back when what it was redeemed for did not happen.

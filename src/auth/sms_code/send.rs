@@ -9,16 +9,12 @@ use crate::{
     auth::{
         access_token::Identity,
         error::Error,
-        event::{self, Event, Subject},
+        event::Event,
         image_code::PictureAnswer,
         limits::{Ask, FraudPolicy, Sender, limited, record, record_strangers_bound},
     },
     model::{limit::LimitName, mobile::Mobile, origin::Origin, purpose::Purpose},
-    sms::{SmsError, SmsMessage},
-    store::{
-        StoreError,
-        ephemeral::{Admission, CodeSlot, PendingCode, Tally},
-    },
+    store::ephemeral::{Admission, CodeSlot, PendingCode, Tally},
 };
 
 /// The code of a decoy, which is no digits, so that nothing that can be typed matches it.
@@ -39,14 +35,14 @@ pub struct CodeRequest {
 }
 
 /// A message on its way through the limits.
-struct Sending {
-    slot: CodeSlot,
-    ask: Ask,
-    origin: Arc<Origin>,
+pub(super) struct Sending {
+    pub slot: CodeSlot,
+    pub ask: Ask,
+    pub origin: Arc<Origin>,
     /// Is there anyone to send it to? If not, nothing is sent, and nothing shows it.
     has_recipient: bool,
     /// On whose terms it is counted.
-    sender: Sender,
+    pub sender: Sender,
     /// Is suspicion no obstacle any more?
     trusted: bool,
     /// Where it was asked for.
@@ -300,63 +296,11 @@ impl SmsCodes {
             }
         }
     }
-
-    /// Hands a message to the vendor. If none takes it, code, gap and quotas are given back, and the failure counts.
-    async fn hand_over(&self, sending: &Sending, code: String, digest: &str, message: &Tally) -> Result<(), Error> {
-        let Sending { slot, origin, .. } = sending;
-        let subject = Subject { mobile: Some(&slot.mobile), reason: Some(slot.purpose.as_str()), ..Subject::default() };
-        let Err(error) = self.provider.send(&self.message(slot, code)).await else {
-            event::record(Event::CodeSent, origin, subject);
-            return Ok(());
-        };
-        tracing::error!(%error, mobile = %slot.mobile, "an SMS was not sent");
-        event::record(Event::CodeNotSent, origin, subject);
-        // Where nothing may tell that the number is known, all stays as it would for an unknown one.
-        if !sending.conceals()
-            && let Err(error) = self.take_back(sending, digest, message).await
-        {
-            tracing::error!(%error, mobile = %slot.mobile, "a code that was not sent could not be withdrawn");
-        }
-        Err(match error {
-            SmsError::Throttled { .. } => Error::SmsTooFrequent { retry_after: self.resend_gap() },
-            SmsError::Refused { .. } | SmsError::NumberRefused { .. } | SmsError::Unreachable { .. } => {
-                Error::SmsSendFailed
-            }
-        })
-    }
-
-    async fn take_back(
-        &self,
-        Sending { slot, ask, origin, sender, .. }: &Sending,
-        digest: &str,
-        message: &Tally,
-    ) -> Result<(), StoreError> {
-        self.codes.withdraw_code(slot, digest).await?;
-        self.codes.uncount(message).await?;
-        // Each costs a call, also one that is refused for the number's sake, or that has to wait.
-        self.limits.message_failed(ask, origin, sender).await
-    }
-
-    fn message(&self, slot: &CodeSlot, code: String) -> SmsMessage {
-        let mut message = SmsMessage {
-            mobile: slot.mobile.clone(),
-            purpose: slot.purpose.as_str(),
-            code,
-            ttl: self.settings.ttl,
-            text: String::new(),
-        };
-        let minutes = message.minutes().to_string();
-        message.text = self.settings.text.replace("{code}", &message.code).replace("{minutes}", &minutes);
-        if let Some(domain) = &self.settings.text_domain {
-            message.text += &format!("\n@{domain} #{}", message.code);
-        }
-        message
-    }
 }
 
 impl Sending {
     /// Must nothing tell whether the number is registered?
-    fn conceals(&self) -> bool {
+    pub fn conceals(&self) -> bool {
         self.slot.purpose == Purpose::ResetPassword
     }
 

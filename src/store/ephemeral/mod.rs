@@ -271,8 +271,13 @@ pub trait EphemeralStore: Send + Sync {
         trusted: bool,
     ) -> Result<Admission, StoreError>;
 
-    /// Takes an issued code back; what its message counted stays.
+    /// Takes an issued code back; what its message counted stays. The code in whose place it is comes back as it was, with
+    /// those that have asked since as askers, unless its life is over.
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError>;
+
+    /// Makes the code in whose place an issued one is right, too, for the life that it has left. Nothing else changes:
+    /// whether there was one shows to no one who does not know it.
+    async fn fall_back(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError>;
 
     /// Compares a code and uses it up, or counts the wrong try and the wrong guess: one atomic step. A right one counts
     /// the sign-in, and as redeemed in the flows of its message.
@@ -281,6 +286,9 @@ pub trait EphemeralStore: Send + Sync {
     /// Puts a redeemed code back, unless a newer one took its place, takes back what its redemption counted, and
     /// forgets the replay.
     async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError>;
+
+    /// Changes what a repetition of a redemption gets, if it could be repeated and still can.
+    async fn replace_replay(&self, used: &UsedCode, value: &str) -> Result<(), StoreError>;
 
     /// How `/readyz` and the logs call the store.
     fn name(&self) -> &'static str;

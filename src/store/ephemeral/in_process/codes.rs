@@ -1,5 +1,7 @@
 //! An issued code in memory: who asked for it, and what tries are left.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -21,6 +23,17 @@ pub struct StoredCode {
     known: Vec<(String, u32)>,
     /// The tries of all others together.
     others: u32,
+    /// The code that was in its place.
+    former: Option<Box<Former>>,
+    /// Is that one right, too?
+    pub falls_back: bool,
+}
+
+/// A code as it was when another took its place.
+#[derive(Clone, Debug)]
+struct Former {
+    code: StoredCode,
+    expires_at: DateTime<Utc>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,18 +51,18 @@ pub enum Tries {
 }
 
 impl StoredCode {
-    /// A code as it is issued, with the askers of the one in its place.
+    /// A code as it is issued, with the askers of the one in its place, which had this life left.
     pub fn new(
         code: &PendingCode,
         network: &str,
         flows: &[Flow],
         asker: &Asker,
-        before: Option<&Self>,
+        before: Option<(Self, Duration)>,
         now: DateTime<Utc>,
     ) -> Self {
         let tries_left = code.tries_per_asker;
         let first = Place { asker: asker.key(), asked_at: now, tries_left };
-        let mut others: Vec<_> = before.map_or(&[][..], |before| &before.askers).to_vec();
+        let mut others: Vec<_> = before.as_ref().map_or(&[][..], |(before, _)| &before.askers).to_vec();
         others.retain(|place| place.asker != first.asker && rest(place.asked_at + code.ttl, now).is_some());
         others.sort_by_key(|place| std::cmp::Reverse(place.asked_at));
         others.truncate(ASKERS - 1);
@@ -62,12 +75,45 @@ impl StoredCode {
             askers: [first].into_iter().chain(others).collect(),
             known: Vec::new(),
             others: tries_left,
+            former: before.and_then(|(before, life)| before.kept_until(now + life)),
+            falls_back: false,
         }
     }
 
-    /// Adds one that asked while the gap lasts.
-    pub fn join(&mut self, asker: &Asker, now: DateTime<Utc>) {
-        let asker = asker.key();
+    /// What is kept of it when another takes its place.
+    fn kept_until(mut self, expires_at: DateTime<Utc>) -> Option<Box<Former>> {
+        let former = self.former.take();
+        // It was not delivered.
+        if self.falls_back {
+            return former;
+        }
+        Some(Box::new(Former { code: self, expires_at }))
+    }
+
+    /// The digest to compare one with.
+    pub fn right(&self, presented: &str, now: DateTime<Utc>) -> String {
+        let former = self.former.as_ref().filter(|former| self.falls_back && former.expires_at > now);
+        let former = former.map(|former| &former.code.digest).filter(|digest| *digest == presented);
+        former.unwrap_or(&self.digest).clone()
+    }
+
+    /// Undoes the issue: the code that was in its place, with those that have asked since, and the life that it has left.
+    pub fn withdrawn(self, now: DateTime<Utc>) -> Option<(Self, Duration)> {
+        let Former { mut code, expires_at } = *self.former?;
+        let life = rest(expires_at, now)?;
+        let mut askers = self.askers;
+        askers.sort_by_key(|place| place.asked_at);
+        askers.into_iter().for_each(|Place { asker, asked_at, .. }| code.join(asker, asked_at));
+        Some((code, life))
+    }
+
+    /// Forgets the code that was in its place if it is this one.
+    pub fn forget_former(&mut self, digest: &str) {
+        self.former.take_if(|former| former.code.digest == digest);
+    }
+
+    /// Adds one that asked later.
+    pub fn join(&mut self, asker: String, now: DateTime<Utc>) {
         if let Some(place) = self.askers.iter_mut().find(|place| place.asker == asker) {
             place.asked_at = now;
         } else if self.askers.len() < ASKERS {

@@ -140,21 +140,34 @@ impl EphemeralStore for InProcess {
         };
         state.count(message, admitted);
         if admitted {
-            let before = state.codes.get(slot, now).map(|(before, _)| before);
+            let before = state.codes.get(slot, now).map(|(before, life)| (before.clone(), life));
             let stored = StoredCode::new(code, &message.network, &message.flows, asker, before, message.at);
             state.put_code(slot, stored, now, code.ttl);
         } else if state.counters.survey(message).refusing == [LimitName::SmsGap]
             && let Some(code) = state.codes.get_mut(slot, now)
         {
-            code.join(asker, message.at);
+            code.join(asker.key(), message.at);
         }
         Ok(admission)
     }
 
     async fn withdraw_code(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
         let (mut state, now) = self.locked();
-        if state.codes.get(slot, now).is_some_and(|(code, _)| code.digest == digest) {
-            state.take_code(slot, now);
+        let State { codes, shares, .. } = &mut *state;
+        let Some(code) = codes.get_mut(slot, now) else { return Ok(()) };
+        if code.digest != digest {
+            // Not put back either when the one in its place is withdrawn.
+            code.forget_former(digest);
+        } else if let Some((former, life)) = codes.take(slot, now, shares).and_then(|code| code.withdrawn(now)) {
+            state.put_code(slot, former, now, life);
+        }
+        Ok(())
+    }
+
+    async fn fall_back(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
+        let (mut state, now) = self.locked();
+        if let Some(code) = state.codes.get_mut(slot, now).filter(|code| code.digest == digest) {
+            code.falls_back = true;
         }
         Ok(())
     }
@@ -178,7 +191,18 @@ impl EphemeralStore for InProcess {
             counters.take_redeemed(flow, used.at, &code.network, shares);
         }
         if state.codes.lacks(&used.slot, now) {
+            state.take_code(&used.slot, now);
             state.put_code(&used.slot, code.clone(), now, used.ttl);
+        }
+        Ok(())
+    }
+
+    async fn replace_replay(&self, used: &UsedCode, value: &str) -> Result<(), StoreError> {
+        let (mut state, now) = self.locked();
+        if let Some(replay) = &used.replay
+            && let Some(kept) = state.replays.get_mut(&(used.slot.clone(), replay.key.clone()), now)
+        {
+            value.clone_into(kept);
         }
         Ok(())
     }
@@ -219,12 +243,12 @@ impl State {
     }
 
     fn put_code(&mut self, slot: &CodeSlot, code: StoredCode, now: DateTime<Utc>, ttl: Duration) {
-        self.used.take(slot, now, &mut self.shares);
         let network = code.network.clone();
         self.codes.insert(slot.clone(), code, Some(&network), now, ttl, &mut self.shares);
     }
 
     fn take_code(&mut self, slot: &CodeSlot, now: DateTime<Utc>) {
+        self.used.take(slot, now, &mut self.shares);
         self.codes.take(slot, now, &mut self.shares);
     }
 
@@ -277,13 +301,14 @@ impl State {
         now: DateTime<Utc>,
     ) -> Result<Result<String, Redemption>, StoreError> {
         let stored = self.codes.get(attempt.slot, now);
-        let tries = stored.map(|(code, life)| (code.tries(presenter, attempt.asker), code.digest.clone(), life));
+        let tries =
+            stored.map(|(code, life)| (code.tries(presenter, attempt.asker), code.right(attempt.digest, now), life));
         Ok(match tries {
             Some((Tries::NotAsker, ..)) => Err(Redemption::NotAsker),
             Some((Tries::Left(0), _, life)) if *presenter == As::Other => {
                 Err(Redemption::Refused { name: LimitName::StrangersTries, retry_after: life })
             }
-            Some((Tries::Left(1..), digest, _)) => Ok(digest),
+            Some((Tries::Left(1..), right, _)) => Ok(right),
             // Sent twice: no guess.
             None if self.used.get(attempt.slot, now).is_some_and(|(used, _)| used == attempt.digest) => {
                 Err(Redemption::Missing)
@@ -312,7 +337,7 @@ impl State {
     }
 
     fn accept(&mut self, attempt: &Attempt<'_>, now: DateTime<Utc>) -> UsedCode {
-        let Attempt { slot, guess, sign_in, unredeemed, .. } = attempt;
+        let Attempt { slot, digest, guess, sign_in, unredeemed, .. } = attempt;
         if attempt.fixed.is_none() {
             self.counters.clear(guess, &mut self.shares);
         }
@@ -325,7 +350,7 @@ impl State {
         if let Some((code, life)) = &stored {
             self.take_code(slot, now);
             if self.used.check_capacity().is_ok() {
-                self.used.insert((*slot).clone(), code.digest.clone(), None, now, *life, &mut self.shares);
+                self.used.insert((*slot).clone(), (*digest).to_owned(), None, now, *life, &mut self.shares);
             }
             for flow in &code.flows {
                 self.counters.add_redeemed(flow, guess.at, &code.network, &mut self.shares);

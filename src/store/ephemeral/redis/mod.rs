@@ -153,6 +153,10 @@ impl EphemeralStore for Redis {
         self.run(&scripts::WITHDRAW, vec![self.keys.code(slot)], vec![digest.into()]).await
     }
 
+    async fn fall_back(&self, slot: &CodeSlot, digest: &str) -> Result<(), StoreError> {
+        self.run(&scripts::FALL_BACK, vec![self.keys.code(slot)], vec![digest.into()]).await
+    }
+
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
         if self.clustered {
             self.redeem_in_a_cluster(attempt).await
@@ -163,6 +167,13 @@ impl EphemeralStore for Redis {
 
     async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError> {
         self.restore(self.keys.code(&used.slot), self.keys.replay(&used.slot, used.replay.as_ref()), used).await
+    }
+
+    async fn replace_replay(&self, used: &UsedCode, value: &str) -> Result<(), StoreError> {
+        let Some(replay) = &used.replay else { return Ok(()) };
+        let (key, expiry) = (self.keys.replay(&used.slot, Some(replay)), Some(Expiration::KEEPTTL));
+        let set = self.link.pool.set(key, value, expiry, Some(SetOptions::XX), false);
+        traces::call(STORE, set).await.map_err(|error| self.link.unavailable(&error))
     }
 
     fn name(&self) -> &'static str {

@@ -450,6 +450,188 @@ contract! {
 }
 
 contract! {
+    async fn a_withdrawn_code_leaves_its_place_to_the_one_before_as_it_was(bed) {
+        let (newcomer, late, known) = (network("198.51.100.1"), network("198.51.100.2"), As::KnownDevice("a".to_owned()));
+        send(&bed, "first", &owner()).await;
+        wrong(bed.present("wrong", &owner(), As::Asker).await, 4);
+        wrong(bed.present("wrong", &owner(), As::Other).await, 4);
+        wrong(bed.present("wrong", &owner(), known.clone()).await, 4);
+        bed.advance(GAP).await;
+        send(&bed, "second", &newcomer).await;
+        ask_again(&bed, &late).await;
+        wrong(bed.present("first", &owner(), As::Asker).await, 4);
+        wrong(bed.present("wrong", &newcomer, As::Asker).await, 4);
+
+        bed.codes.withdraw_code(&slot(), "second").await.unwrap();
+        wrong(bed.present("second", &owner(), As::Asker).await, 3);
+        wrong(bed.present("second", &owner(), As::Other).await, 3);
+        wrong(bed.present("second", &owner(), known).await, 3);
+        // Those that have asked since asked within its life.
+        for asker in [&newcomer, &late] {
+            wrong(bed.present("second", asker, As::Asker).await, 4);
+        }
+        bed.codes.withdraw_code(&slot(), "second").await.unwrap();
+        bed.advance(TTL.saturating_sub(GAP).saturating_sub(Duration::from_secs(10))).await;
+        let used = accepted(bed.present("first", &newcomer, As::Asker).await);
+        bed.codes.restore_code(&used).await.unwrap();
+        bed.advance(Duration::from_secs(10)).await;
+        missing(bed.present("first", &owner(), As::Asker).await);
+    }
+}
+
+contract! {
+    async fn askers_of_a_withdrawn_code_take_no_more_places_than_there_are_and_none_of_the_owner(bed) {
+        send(&bed, "first", &owner()).await;
+        for n in 0..7 {
+            bed.clock.advance(chrono::Duration::milliseconds(10));
+            ask_again(&bed, &network(&format!("198.51.100.{n}"))).await;
+        }
+        for n in 0..7 {
+            wrong(bed.present("wrong", &network(&format!("198.51.100.{n}")), As::Asker).await, 4);
+        }
+        bed.advance(GAP).await;
+        send(&bed, "second", &network("203.0.113.1")).await;
+        bed.codes.withdraw_code(&slot(), "second").await.unwrap();
+        // In the place, and with the tries, of the one that asked longest ago.
+        assert!(matches!(bed.present("first", &network("198.51.100.0"), As::Asker).await, Redemption::NotAsker));
+        wrong(bed.present("wrong", &network("203.0.113.1"), As::Asker).await, 3);
+        accepted(bed.present("first", &owner(), As::Asker).await);
+    }
+}
+
+contract! {
+    async fn what_is_used_up_burnt_or_replaced_does_not_come_back_with_a_withdrawal(bed) {
+        let withdraw = async |digest: &str| bed.codes.withdraw_code(&slot(), digest).await.unwrap();
+        // Used up.
+        bed.issue("first", &owner()).await;
+        accepted(bed.present("first", &owner(), As::Asker).await);
+        bed.issue("second", &owner()).await;
+        withdraw("second").await;
+        let guesses = guess(bed.now(), 100);
+        for digest in ["first", "second"] {
+            missing(bed.redeem(&Presentation { digest, ..Presentation::default_with(&guesses) }).await);
+        }
+        // The one that was right is no guess.
+        assert_eq!(bed.codes.members(&guesses.counters[0], bed.now()).await.unwrap().len(), 1);
+
+        // Burnt.
+        bed.issue("first", &owner()).await;
+        use_up(&bed, &owner()).await;
+        bed.issue("second", &owner()).await;
+        withdraw("second").await;
+        missing(bed.present("first", &owner(), As::Asker).await);
+
+        // Replaced by one that was delivered, and is used up or burnt.
+        for is_used_up in [true, false] {
+            bed.issue("first", &owner()).await;
+            bed.issue("second", &owner()).await;
+            if is_used_up {
+                accepted(bed.present("second", &owner(), As::Asker).await);
+            } else {
+                use_up(&bed, &owner()).await;
+            }
+            withdraw("second").await;
+            missing(bed.present("first", &owner(), As::Asker).await);
+            bed.issue("third", &owner()).await;
+            withdraw("third").await;
+            missing(bed.present("first", &owner(), As::Asker).await);
+        }
+
+        // Not delivered either.
+        bed.issue("first", &owner()).await;
+        bed.issue("second", &owner()).await;
+        withdraw("first").await;
+        withdraw("second").await;
+        for digest in ["first", "second"] {
+            missing(bed.present(digest, &owner(), As::Asker).await);
+        }
+    }
+}
+
+contract! {
+    async fn a_withdrawal_and_a_newer_code_at_the_same_instant_leave_the_newer_one(bed) {
+        for _ in 0..20 {
+            bed.issue("first", &owner()).await;
+            bed.issue("second", &owner()).await;
+            let (slot, asker) = (slot(), owner());
+            let withdrawal = bed.codes.withdraw_code(&slot, "second");
+            let (withdrawn, ()) = tokio::join!(withdrawal, bed.issue("third", &asker));
+            withdrawn.unwrap();
+            for digest in ["first", "second"] {
+                assert!(matches!(bed.present(digest, &owner(), As::Asker).await, Redemption::Wrong { .. }));
+            }
+            bed.codes.withdraw_code(&slot, "third").await.unwrap();
+            let second = bed.present("second", &owner(), As::Asker).await;
+            assert!(matches!(second, Redemption::Wrong { .. } | Redemption::Missing), "{second:?}");
+            bed.issue("fourth", &owner()).await;
+            accepted(bed.present("fourth", &owner(), As::Asker).await);
+        }
+    }
+}
+
+contract! {
+    async fn with_a_code_that_falls_back_the_one_before_is_right_for_the_life_that_it_had(bed) {
+        let fall_back = async |digest: &str| bed.codes.fall_back(&slot(), digest).await.unwrap();
+        send(&bed, "undelivered", &owner()).await;
+        fall_back("undelivered").await;
+        wrong(bed.present("wrong", &owner(), As::Asker).await, 4);
+        bed.advance(GAP).await;
+        send(&bed, "first", &owner()).await;
+        fall_back("another").await;
+        wrong(bed.present("wrong", &owner(), As::Asker).await, 4);
+        bed.advance(GAP).await;
+        send(&bed, "second", &owner()).await;
+        wrong(bed.present("first", &owner(), As::Asker).await, 4);
+        fall_back("another").await;
+        wrong(bed.present("first", &owner(), As::Asker).await, 3);
+        fall_back("second").await;
+
+        // Neither tries nor life are those of another code.
+        wrong(bed.present("wrong", &owner(), As::Asker).await, 2);
+        for digest in ["first", "second"] {
+            let used = accepted(bed.present(digest, &owner(), As::Asker).await);
+            missing(bed.present(digest, &owner(), As::Asker).await);
+            bed.codes.restore_code(&used).await.unwrap();
+        }
+
+        // The next one that falls back does so past it.
+        bed.advance(GAP).await;
+        send(&bed, "third", &owner()).await;
+        wrong(bed.present("second", &owner(), As::Asker).await, 4);
+        fall_back("third").await;
+        wrong(bed.present("wrong", &owner(), As::Asker).await, 3);
+        let used = accepted(bed.present("first", &owner(), As::Asker).await);
+        bed.codes.restore_code(&used).await.unwrap();
+        bed.advance(TTL - 2 * GAP).await;
+        wrong(bed.present("first", &owner(), As::Asker).await, 2);
+        accepted(bed.present("third", &owner(), As::Asker).await);
+    }
+}
+
+contract! {
+    async fn what_a_repetition_gets_is_replaced_while_there_is_one(bed) {
+        bed.issue("right", &owner()).await;
+        let nothing = tally(bed.now(), &[]);
+        let replay = Replay { key: "key".to_owned(), value: "first".to_owned(), ttl: GAP };
+        let present = async || bed.redeem(&Presentation { replay: Some(&replay), ..Presentation::default_with(&nothing) }).await;
+        let used = accepted(present().await);
+        bed.advance(GAP / 2).await;
+        bed.codes.replace_replay(&used, "second").await.unwrap();
+        let repeated = present().await;
+        assert!(matches!(&repeated, Redemption::Repeated(value) if value == "second"), "{repeated:?}");
+        // It is there for no longer.
+        bed.advance(GAP / 2).await;
+        bed.codes.replace_replay(&used, "third").await.unwrap();
+        missing(present().await);
+
+        bed.issue("right", &owner()).await;
+        let used = accepted(bed.present("right", &owner(), As::Asker).await);
+        bed.codes.replace_replay(&used, "none").await.unwrap();
+        missing(present().await);
+    }
+}
+
+contract! {
     async fn a_redemption_is_repeated_for_whoever_knows_its_key_until_the_code_is_restored(bed) {
         bed.issue("right", &owner()).await;
         let nothing = tally(bed.now(), &[]);

@@ -46,6 +46,7 @@ contract! {
         bed.present("wrong", &owner(), As::Asker).await;
         accepted(bed.present("right", &owner(), As::Asker).await);
         bed.issue("right", &owner()).await;
+        bed.issue("right", &owner()).await;
         bed.codes.put_image_code("id", "text", NETWORK, TTL).await.unwrap();
         bed.codes.take_once("key", NETWORK, TTL).await.unwrap();
         let nothing = guess(bed.now(), 100);

@@ -3,7 +3,9 @@
 //! A code is a hash: `digest`, `tries` of each asker and known device, `others` (tries left to all others), `sender`
 //! (the asker whose message was sent), `flows` (the keys of its message's flows, one a line), for each asker `a:` and
 //! its name with the tries left and when it asked, and for each known device `k:` and its name with the tries left. Of
-//! one that is used up, `used` is left: its digest, for the life that it had.
+//! one that is used up, `used` is left: its digest, for the life that it had. What was in the place of a code stays as it
+//! was, for the life that it had, under the key of the code and `:former`. With `falls_back`, the digest there is right,
+//! too.
 
 use std::sync::LazyLock;
 
@@ -25,10 +27,45 @@ const CODES: &str = "
         local tries, at = string.match(value, '^(%d+) (%d+)$')
         return tonumber(tries), tonumber(at)
     end
+
+    -- Puts a code, or what is left of one, into a place.
+    local function put(key, fields, life)
+        redis.call('DEL', key)
+        redis.call('HSET', key, unpack(fields))
+        redis.call('PEXPIRE', key, life)
+    end
+
+    -- Adds one that asked later. A fresh set of tries for each would let a crowd try without end.
+    local function join(code, name, asked_at)
+        local fields = redis.call('HGETALL', code)
+        local stored, own, askers, oldest = by_name(fields), 'a:' .. name, 0, nil
+        local function put_own(tries) redis.call('HSET', code, own, string.format('%d %.0f', tries, asked_at)) end
+        for i = 1, #fields, 2 do
+            local tries, at = asker(fields[i], fields[i + 1])
+            if tries and fields[i] == own then
+                put_own(tries)
+                return
+            end
+            if tries then
+                askers = askers + 1
+                local may_go = tries > 0 and fields[i] ~= 'a:' .. stored.sender
+                if may_go and not (oldest and oldest.at <= at) then
+                    oldest = {field = fields[i], tries = tries, at = at}
+                end
+            end
+        end
+        if askers == 0 then return end
+        if askers < ASKERS then
+            put_own(tonumber(stored.tries))
+        elseif oldest then
+            redis.call('HDEL', code, oldest.field)
+            put_own(oldest.tries)
+        end
+    end
 ";
 
 fn code_script(body: &str) -> Script {
-    script(&format!("local ASKERS = {ASKERS} {CODES} {body}"))
+    script(&format!("local ASKERS, FORMER = {ASKERS}, ':former' {CODES} {body}"))
 }
 
 /// `KEYS`: a tally, the code if there is one. `ARGV`: now, the numbers of counters and flows, 0 if suspicion is an
@@ -54,36 +91,12 @@ pub static ISSUE: LazyLock<Script> = LazyLock::new(|| {
                  fields[#fields + 1] = others[i][1]
                  fields[#fields + 1] = string.format('%s %.0f', tries, others[i][2])
              end
-             if #before > 0 then redis.call('DEL', code) end
-             redis.call('HSET', code, unpack(fields))
-             redis.call('PEXPIRE', code, life)
-         end
-
-         -- Adds one that asked while the gap lasts. A fresh set of tries for each would let a crowd try without end.
-         local function join(name)
-             local fields = redis.call('HGETALL', code)
-             local stored, own, askers, oldest = by_name(fields), 'a:' .. name, 0, nil
-             for i = 1, #fields, 2 do
-                 local tries, at = asker(fields[i], fields[i + 1])
-                 if tries and fields[i] == own then
-                     redis.call('HSET', code, own, tries .. ' ' .. ARGV[1])
-                     return
-                 end
-                 if tries then
-                     askers = askers + 1
-                     local may_go = tries > 0 and fields[i] ~= 'a:' .. stored.sender
-                     if may_go and not (oldest and oldest.at <= at) then
-                         oldest = {field = fields[i], tries = tries, at = at}
-                     end
-                 end
+             if #before == 0 then
+                 redis.call('DEL', code .. FORMER)
+             elseif not by_name(before).falls_back then
+                 put(code .. FORMER, before, redis.call('PTTL', code))
              end
-             if askers == 0 then return end
-             if askers < ASKERS then
-                 redis.call('HSET', code, own, stored.tries .. ' ' .. ARGV[1])
-             elseif oldest then
-                 redis.call('HDEL', code, oldest.field)
-                 redis.call('HSET', code, own, oldest.tries .. ' ' .. ARGV[1])
-             end
+             put(code, fields, life)
          end
 
          local refusing, wait, suspicious, refusals = survey(1, 6, n, m, now)
@@ -92,7 +105,7 @@ pub static ISSUE: LazyLock<Script> = LazyLock::new(|| {
          if code and admitted then
              issue(ARGV[arg], ARGV[arg + 1], tonumber(ARGV[arg + 2]), ARGV[arg + 3], ARGV[arg + 4])
          elseif code and refusals == 1 and refusing == tonumber(ARGV[arg + 5]) then
-             join(ARGV[arg + 3])
+             join(code, ARGV[arg + 3], now)
          end
          return {refusing, wait, suspicious}",
     )
@@ -100,8 +113,31 @@ pub static ISSUE: LazyLock<Script> = LazyLock::new(|| {
 
 /// `KEYS`: code. `ARGV`: digest.
 pub static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
+    code_script(
+        "local code, former = KEYS[1], KEYS[1] .. FORMER
+         if redis.call('HGET', code, 'digest') ~= ARGV[1] then
+             -- Not put back either when the one in its place is withdrawn.
+             if redis.call('HGET', former, 'digest') == ARGV[1] then redis.call('DEL', former) end
+             return 0
+         end
+         local fields, before, askers = redis.call('HGETALL', code), redis.call('HGETALL', former), {}
+         if #before == 0 then return redis.call('DEL', code) end
+         put(code, before, redis.call('PTTL', former))
+         redis.call('DEL', former)
+         for i = 1, #fields, 2 do
+             local _, at = asker(fields[i], fields[i + 1])
+             if at then askers[#askers + 1] = {string.sub(fields[i], 3), at} end
+         end
+         table.sort(askers, function(a, b) return a[2] < b[2] end)
+         for _, other in ipairs(askers) do join(code, other[1], other[2]) end
+         return 1",
+    )
+});
+
+/// `KEYS`: code. `ARGV`: digest.
+pub static FALL_BACK: LazyLock<Script> = LazyLock::new(|| {
     Script::from_lua(
-        "if redis.call('HGET', KEYS[1], 'digest') == ARGV[1] then redis.call('DEL', KEYS[1]) end
+        "if redis.call('HGET', KEYS[1], 'digest') == ARGV[1] then redis.call('HSET', KEYS[1], 'falls_back', 1) end
          return 0",
     )
 });
@@ -185,6 +221,9 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
                  -- Sent twice: no guess.
                  if stored.used == digest then return {-1, 0, 0, '', {}, {}} end
                  if right then
+                     if stored.falls_back and redis.call('HGET', code .. FORMER, 'digest') == digest then
+                         right = digest
+                     end
                      field, tries = tries_of(stored, presenter, names)
                      if not field then return {-4, 0, 0, '', {}, {}} end
                      if tries == 0 and presenter == OTHER then
@@ -248,9 +287,7 @@ pub static RESTORE: LazyLock<Script> = LazyLock::new(|| {
              for flow in string.gmatch(by_name(fields).flows, '[^\\n]+') do add_redeemed(flow, now, -1) end
          end
          if redis.call('HGET', KEYS[1], 'digest') then return 0 end
-         redis.call('DEL', KEYS[1])
-         redis.call('HSET', KEYS[1], unpack(fields))
-         redis.call('PEXPIRE', KEYS[1], ARGV[4])
+         put(KEYS[1], fields, ARGV[4])
          return 1",
     )
 });

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 
 use fred::types::scripts::Script;
 
-pub use codes::{ISSUE, REDEEM, RESTORE, WITHDRAW};
+pub use codes::{FALL_BACK, ISSUE, REDEEM, RESTORE, WITHDRAW};
 
 use crate::store::ephemeral::flow;
 
