@@ -196,6 +196,8 @@ impl Guesses {
         match objection {
             Objection::Limit { name, retry_after } => Err(limited(name, retry_after, Some(mobile), origin)),
             Objection::Exhausted => {
+                // Turn and place stay taken meanwhile: were they taken after it, the challenge would be used up, and
+                // counted, also for a guess that finds neither.
                 let beyond = self.beyond(guessed, mobile, origin, &sender, challenge).await?;
                 let counted = self.count_hour(&sender, mobile, origin, signs_in).await;
                 if !matches!(counted, Ok(Ok(_))) {

@@ -54,13 +54,19 @@ impl Origin {
     /// The blocks that the address lies in, such as one buyer of many addresses has: a /24 in IPv4, a /56 and a /48 in
     /// IPv6.
     pub fn blocks(&self) -> Vec<String> {
-        let block = |ip: IpAddr, length| IpNet::new(ip, length).map(|net| net.trunc().to_string());
-        match self.ip {
-            Some(ip @ IpAddr::V4(_)) => block(ip, 24).into_iter().collect(),
-            Some(ip @ IpAddr::V6(_)) => [56, 48].into_iter().filter_map(|length| block(ip, length).ok()).collect(),
-            None => vec![],
-        }
+        let Some(ip) = self.ip else { return vec![] };
+        let smaller = ip.is_ipv6().then(|| block(ip, 56));
+        smaller.into_iter().chain([largest_block_of(ip)]).map(|block| block.to_string()).collect()
     }
+}
+
+/// The largest block that one buyer of addresses usually has: a /24 in IPv4, a /48 in IPv6.
+pub fn largest_block_of(ip: IpAddr) -> IpNet {
+    block(ip, if ip.is_ipv4() { 24 } else { 48 })
+}
+
+fn block(ip: IpAddr, length: u8) -> IpNet {
+    IpNet::new(ip, length).expect("no longer than the address").trunc()
 }
 
 /// The network of an address: an IPv4 address, or the /64 that one IPv6 customer has to themselves.

@@ -23,19 +23,24 @@ async fn guess(visitor: &Visitor<'_>, mobile: &str, password: &str) -> Outcome {
     }
 }
 
-/// So many guesses of each of these networks at one number; returns how many were looked at.
+/// The hours of a day, after the first, at which guesses at one number are watched. What all guesses in all have used up
+/// does not come back by itself.
+const SOME_HOURS: [u64; 3] = [1, 12, 23];
+
+/// So many guesses of each of these networks at one number, which takes one at a time; returns how many were looked at.
 async fn guesses(app: &TestApp, networks: std::ops::Range<usize>, each: usize) -> usize {
-    let guesses = networks
-        .flat_map(|n| std::iter::repeat_n(n, each))
-        .map(|n| async move { guess(&Visitor::at(app, scattered(n)), MOBILE, WRONG).await });
-    crowd(guesses).await.into_iter().filter(|outcome| *outcome == Outcome::Wrong).count()
+    let mut looked_at = 0;
+    for n in networks.flat_map(|n| std::iter::repeat_n(n, each)) {
+        looked_at += usize::from(guess(&Visitor::at(app, scattered(n)), MOBILE, WRONG).await == Outcome::Wrong);
+    }
+    looked_at
 }
 
 #[derive(Debug, Serialize)]
 struct Siege {
-    /// Wrong passwords of 300 networks that were compared in the first hour, and in the 23 hours after it.
+    /// Wrong passwords of 300 networks that were compared in the first hour of a day, and later.
     first_hour: usize,
-    rest_of_the_day: usize,
+    later: usize,
     /// What a mistyped password gets, and then the right one: on a known device elsewhere, and without it on the known
     /// network. The mistyped ones come first: a right one clears the way for others.
     on_a_known_device: [Outcome; 2],
@@ -49,24 +54,25 @@ on_both_stores! {
         owner.register(MOBILE, PASSWORD).await;
 
         let first_hour = guesses(&app, 0..300, 1).await;
-        let mut rest_of_the_day = 0;
-        for _ in 1..24 {
-            app.advance(3600).await;
-            rest_of_the_day += guesses(&app, 0..30, 4).await;
+        let (mut now, mut later) = (0, 0);
+        for hour in SOME_HOURS {
+            app.advance((hour - now) * 3600).await;
+            now = hour;
+            later += guesses(&app, 0..30, 4).await;
         }
         let (device, network) = (owner.moved_to("198.51.100.1"), owner.without_device());
         let mistyped = [device.try_password(MOBILE, WRONG).await, network.try_password(MOBILE, WRONG).await];
         let right = [device.try_password(MOBILE, PASSWORD).await, network.try_password(MOBILE, PASSWORD).await];
         let siege = Siege {
             first_hour,
-            rest_of_the_day,
+            later,
             on_a_known_device: [mistyped[0], right[0]],
             on_a_known_network: [mistyped[1], right[1]],
         };
         report("locking the password from 300 networks", &siege);
 
         assert!(siege.first_hour <= 100, "{siege:?}");
-        assert!(siege.first_hour + siege.rest_of_the_day <= 100, "no challenge was solved: {siege:?}");
+        assert!(siege.first_hour + siege.later <= 100, "no challenge was solved: {siege:?}");
         for owner in [siege.on_a_known_device, siege.on_a_known_network] {
             assert_eq!(owner, [Outcome::Wrong, Outcome::Done], "{siege:?}");
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     on_both_stores, report,
     support::{MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, other_than},
-    visitor::{Outcome, PROXY, SIGN_IN, Visitor, count, number, scattered},
+    visitor::{Outcome, PROXY, SIGN_IN, Visitor, count, crowd, number, scattered},
 };
 
 const HOME: &str = "192.0.2.1";
@@ -80,20 +80,20 @@ on_both_stores! {
         let mut day = async |sign_ups: usize| {
             let mut outcomes = Vec::new();
             for hour in 0..12 {
-                for _ in 0..sign_ups / 12 {
-                    let (place, redeems) = people.next().unwrap();
-                    outcomes.push(sign_up(&app, place, &numbers.next().unwrap(), redeems).await);
-                }
+                let acts = people.by_ref().zip(numbers.by_ref()).take(sign_ups / 12);
+                let app = &app;
+                let acts = acts.map(|((place, redeems), mobile)| async move { sign_up(app, place, &mobile, redeems).await });
+                outcomes.extend(crowd(acts).await);
                 app.advance(if hour < 11 { 3600 } else { 13 * 3600 }).await;
             }
             outcomes
         };
         let mut usual = Vec::new();
-        for _ in 0..14 {
+        for _ in 0..4 {
             usual.extend(day(USUAL).await);
         }
         let usual = People::of(&usual);
-        report("14 usual days", &usual);
+        report("4 usual days", &usual);
         let launch = People::of(&day(20 * USUAL).await);
         report("a launch day with 20 times the sign-ups", &launch);
         assert_eq!((usual.challenged, usual.refused), (0, 0), "{usual:?}");

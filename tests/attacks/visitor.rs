@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, TestApp, Tokens};
+use crate::support::{Answer, PATIENCE, TestApp, Tokens};
 
 /// Every visitor stands behind this proxy.
 pub const PROXY: &str = "--trusted-proxies=127.0.0.1";
@@ -94,7 +94,8 @@ impl<'a> Visitor<'a> {
             body["device"] = json!({ "id": id, "name": "a phone", "platform": "android" });
         }
         let request = self.app.request(method, path).header("x-forwarded-for", &self.address);
-        self.app.send(request.json(&body)).await
+        // No answer comes too late: this machine may be slow.
+        self.app.send(request.timeout(PATIENCE).json(&body)).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {

@@ -1,5 +1,7 @@
 //! The challenges that a refusal offers, and the answers that open the way to a code.
 
+use std::time::Duration;
+
 use aws_lc_rs::pbkdf2;
 use base64::{
     Engine,
@@ -140,6 +142,22 @@ on_every_backend! {
         for answer in answers.iter().filter(|answer| answer.status != 200) {
             answer.expect_error(400, "image_code_invalid");
         }
+    }
+}
+
+#[tokio::test]
+async fn where_a_network_has_no_place_left_in_the_process_a_proof_of_work_is_taken_if_it_is_exempt() {
+    for (flags, is_exempt) in [(vec![], false), (vec!["--limit-exempt=127.0.0.1"], true)] {
+        let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[&POW[..], &flags].concat()).await;
+        for n in 0..1000 {
+            assert!(app.app.codes.take_once(&n.to_string(), "127.0.0.1", Duration::from_secs(300)).await.unwrap());
+        }
+        let answer = send(&app, MOBILE, "pow", &solved(&app, MOBILE).await).await;
+        if is_exempt {
+            answer.expect(200)
+        } else {
+            answer.expect_error(429, "too_many_requests")
+        };
     }
 }
 

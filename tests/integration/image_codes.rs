@@ -57,6 +57,20 @@ async fn an_id_is_one_to_sixty_four_letters_digits_underscores_or_hyphens() {
     app.get("/app/v1_0/image_codes/").await.expect_error(404, "not_found");
 }
 
+#[tokio::test]
+async fn a_picture_takes_the_place_of_its_networks_oldest_in_the_process_unless_that_is_exempt() {
+    for (flags, is_exempt) in [(&[][..], false), (&["--limit-exempt=127.0.0.1"], true)] {
+        let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, flags).await;
+        // Those of the network, as far as the store knows.
+        for n in 0..1000 {
+            app.put_picture(&n.to_string(), "abcd").await;
+        }
+        assert_eq!(app.get("/app/v1_0/image_codes/new").await.status, 200);
+        let lives = async |id: &str| app.app.codes.take_image_code(id).await.unwrap().is_some();
+        assert_eq!([lives("0").await, lives("1").await, lives("new").await], [is_exempt, true, true]);
+    }
+}
+
 on_every_backend! {
     async fn a_picture_is_used_up_by_one_try_whatever_the_outcome(backends: Backends) {
         let app = TestApp::start_with(backends, &["--image-code=always"]).await;

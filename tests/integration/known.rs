@@ -10,7 +10,7 @@ use crate::support::{
     backends::Backends,
     command::run,
     on_every_backend,
-    senders::{DAY, HERE, HOUR, MANY_MESSAGES, PHONE, PROXY, Sender, THERE, at, stranger},
+    senders::{DAY, HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, PROXY, Sender, THERE, at, stranger},
 };
 
 /// Sends messages to the number until strangers get none any more; the day before does not count.
@@ -157,6 +157,31 @@ async fn the_owners_device_signs_in_from_a_network_that_has_no_place_left_in_the
     // The code was asked for on the phone, and is presented by it.
     at(HERE).on(PHONE).ask(&app, MOBILE).await.expect(200);
     at(THERE).on(PHONE).try_code(&app, MOBILE, &app.last_code(MOBILE)).await.expect(201);
+}
+
+#[tokio::test]
+async fn users_known_by_access_token_alone_have_places_of_their_own_in_the_process() {
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[PROXY, "--access-token-ttl=1000000"]).await;
+    let (owner, other) = (at(HERE).sign_in(&app, MOBILE).await, at(HERE).sign_in(&app, OTHER).await);
+    app.advance(HOUR).await;
+    let fill = async |share: &str| {
+        for n in 0..1000 {
+            let key = format!("{share} {n}");
+            assert!(app.app.codes.take_once(&key, share, Duration::from_secs(DAY)).await.unwrap());
+        }
+    };
+    let ask = async |mobile: &str, token: &str| {
+        let request = app.request(Method::POST, "/app/v1_0/sms/codes").header("x-forwarded-for", THERE);
+        app.send(request.bearer_auth(token).json(&json!({ "mobile": mobile }))).await
+    };
+    fill(THERE).await;
+    ask(MOBILE, "not.a.token").await.expect_error(429, "too_many_requests");
+    ask(MOBILE, &owner.access).await.expect(200);
+    app.advance(HOUR).await;
+    // All of one account's tokens have one share, which is no other account's.
+    fill(&format!("token:{}", owner.claims()["sub"].as_str().unwrap())).await;
+    ask(MOBILE, &owner.access).await.expect_error(429, "too_many_requests");
+    ask(OTHER, &other.access).await.expect(200);
 }
 
 on_every_backend! {

@@ -107,6 +107,29 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    async fn of_some_mobiles_those_of_users_are_told_in_their_order(backends: Backends) {
+        let stores = Stores::create(backends).await;
+        let users = user_store(&stores).await;
+        let now = Clock::system().now();
+        let mobiles: Vec<_> = (0..100).map(|n| Mobile::parse(&format!("137000000{n:02}")).unwrap()).collect();
+        let told = async |mobiles: &[Mobile]| users.registered(mobiles).await.unwrap();
+        assert_eq!(told(&mobiles).await, []);
+        for mobile in [&mobiles[99], &mobiles[7], &mobiles[42]] {
+            users.sign_in(&new_user(mobile.as_str()), &begun(now), COUNT).await.unwrap();
+        }
+        assert_eq!(told(&mobiles).await, [7, 42, 99].map(|n| mobiles[n].clone()));
+        let backwards: Vec<_> = mobiles[..50].iter().rev().cloned().collect();
+        assert_eq!(told(&backwards).await, [42, 7].map(|n| mobiles[n].clone()));
+        assert_eq!(told(&[]).await, []);
+        // A disabled user keeps the number, a deleted one does not.
+        let id = async |n: usize| users.user_by_mobile(&mobiles[n]).await.unwrap().unwrap().id;
+        users.delete_user(id(7).await, &[], now).await.unwrap().unwrap();
+        users.set_status(id(42).await, UserStatus::Disabled, &[], now).await.unwrap();
+        assert_eq!(told(&mobiles).await, [42, 99].map(|n| mobiles[n].clone()));
+    }
+}
+
+on_every_backend! {
     async fn a_taken_mobile_is_registered_by_one_of_many_and_the_rest_open_no_session(backends: Backends) {
         let stores = Stores::create(backends).await;
         let users = user_store(&stores).await;

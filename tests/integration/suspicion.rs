@@ -53,6 +53,23 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    async fn each_ask_takes_at_most_64_numbers_that_have_signed_in_before_out_of_the_eleven(backends: Backends) {
+        let flags = [PROXY, "--sms-resend-seconds=0", "--sms-per-ip-per-hour=0", "--sms-asks-per-ip-per-hour=0"];
+        let app = TestApp::start_with(backends, &flags).await;
+        let mobiles: Vec<_> = scattered_numbers(77).collect();
+        for mobile in &mobiles[..75] {
+            at(HERE).ask_with_picture(&app, mobile).await.expect(200);
+            at(HERE).try_code(&app, mobile, &app.last_code(mobile)).await.expect(201);
+        }
+        // Eleven are left.
+        at(HERE).ask(&app, &mobiles[75]).await.expect_error(403, "image_code_required");
+        for mobile in &mobiles[75..] {
+            at(HERE).ask(&app, mobile).await.expect(200);
+        }
+    }
+}
+
+on_every_backend! {
     async fn the_fourth_code_that_is_not_redeemed_needs_a_challenge_unless_the_owner_asks(backends: Backends) {
         let app = TestApp::start_with(backends, &[PROXY]).await;
         for _ in 0..3 {

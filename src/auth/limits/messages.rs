@@ -15,6 +15,10 @@ const UNREDEEMED_PER_HOUR: u32 = 3;
 /// For how many mobiles one network asks codes within an hour before it is suspicious.
 const MOBILES_PER_HOUR: u32 = 10;
 
+/// How many of them one request looks up. If enough of these have not signed in before, the suspicion is right; otherwise
+/// those that have are taken out, and the next request looks up others.
+const LOOKED_AT: u32 = 64;
+
 /// How many messages a block of addresses asks for within an hour before it is suspicious, in bounds of one address.
 const ADDRESSES_PER_BLOCK: u32 = 8;
 
@@ -145,9 +149,9 @@ impl Limits {
         }
     }
 
-    /// The mobiles that count at the address.
+    /// Some of the mobiles that count at the address: those that have counted longest.
     pub async fn mobiles_asked_for(&self, ask: &Ask, origin: &Origin) -> Result<Vec<Mobile>, StoreError> {
-        let members = self.codes.members(&self.mobiles_per_ip(&ask.mobile, origin), ask.at).await?;
+        let members = self.codes.members(&self.mobiles_per_ip(&ask.mobile, origin), ask.at, LOOKED_AT).await?;
         Ok(members.iter().filter_map(|member| Mobile::parse(member)).collect())
     }
 

@@ -238,7 +238,8 @@ impl SmsCodes {
         Ok(())
     }
 
-    /// Takes numbers that have signed in before out of those that the address asks for: they are not suspicious.
+    /// Takes numbers that have signed in before out of those that the address asks for: they are not suspicious. Once a
+    /// request, and only so many of them.
     async fn purge(&self, sending: &mut Sending) -> Result<(), Error> {
         let (ask, origin) = (&sending.ask, &sending.origin);
         let mobiles = self.limits.mobiles_asked_for(ask, origin).await?;

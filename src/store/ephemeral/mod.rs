@@ -250,8 +250,8 @@ pub trait EphemeralStore: Send + Sync {
     /// Clears the event's first counter, and what it counted from the others.
     async fn clear(&self, tally: &Tally) -> Result<(), StoreError>;
 
-    /// The members that a counter has within its window.
-    async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError>;
+    /// At most so many of the members that a counter has within its window, those that were counted first before others.
+    async fn members(&self, counter: &Counter, at: DateTime<Utc>, at_most: u32) -> Result<Vec<String>, StoreError>;
 
     /// Takes members out of a counter.
     async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError>;

@@ -172,10 +172,10 @@ impl Counters {
         self.counts_of(counter).take(&key_of(counter), at, shares);
     }
 
-    pub fn members(&mut self, counter: &Counter, at: DateTime<Utc>) -> Vec<String> {
+    pub fn members(&mut self, counter: &Counter, at: DateTime<Utc>, at_most: usize) -> Vec<String> {
         let Some((counted, _)) = self.counts_of(counter).get(&key_of(counter), at) else { return Vec::new() };
         let within = counted.iter().filter(|(time, _)| rest(*time + counter.window, at).is_some());
-        within.map(|(_, member)| member.clone()).collect()
+        within.take(at_most).map(|(_, member)| member.clone()).collect()
     }
 
     pub fn forget(&mut self, counter: &Counter, members: &[String], now: DateTime<Utc>, shares: &mut Shares) {

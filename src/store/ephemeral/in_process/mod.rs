@@ -108,8 +108,8 @@ impl EphemeralStore for InProcess {
         Ok(())
     }
 
-    async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
-        Ok(self.locked().0.counters.members(counter, at))
+    async fn members(&self, counter: &Counter, at: DateTime<Utc>, at_most: u32) -> Result<Vec<String>, StoreError> {
+        Ok(self.locked().0.counters.members(counter, at, at_most as usize))
     }
 
     async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! Picture codes in memory: each network has a share, of which its own oldest go.
+//! Picture codes in memory: each network and each block of networks has a share, of which its own oldest go.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,10 +7,11 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use super::{
     STORE,
-    places::{CAPACITY, Shares, rest},
+    places::{CAPACITY, Full, Owner, Shares, rest},
 };
 use crate::store::StoreError;
 
@@ -20,6 +21,7 @@ pub struct Pictures {
     /// The number tells those of the same time apart.
     by_expiry: BTreeMap<(DateTime<Utc>, u64), Arc<str>>,
     by_age: BTreeMap<(Arc<str>, u64), Arc<str>>,
+    by_age_in_block: BTreeMap<(IpNet, u64), Arc<str>>,
     shares: Shares,
     serial: u64,
 }
@@ -27,7 +29,7 @@ pub struct Pictures {
 struct Picture {
     text: String,
     expires_at: DateTime<Utc>,
-    network: Arc<str>,
+    owner: Owner,
     serial: u64,
 }
 
@@ -45,20 +47,25 @@ impl Pictures {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         self.remove(id);
-        if self.shares.left(network) == 0 {
-            let all = (Arc::<str>::from(network), 0)..;
-            if let Some(oldest) = self.by_age.range(all).next().map(|(_, id)| id.clone()) {
-                self.remove(&oldest);
-            }
+        let oldest = match self.shares.full(network) {
+            Some(Full::Network) => self.by_age.range((Arc::from(network), 0)..).next().map(|(_, id)| id.clone()),
+            Some(Full::Block(block)) => self.by_age_in_block.range((block, 0)..).next().map(|(_, id)| id.clone()),
+            None => None,
+        };
+        if let Some(oldest) = oldest {
+            self.remove(&oldest);
         }
         if self.by_id.len() >= CAPACITY {
             return Err(StoreError::new(STORE, "full"));
         }
         self.serial += 1;
-        let (id, network, serial) = (Arc::<str>::from(id), self.shares.take(network), self.serial);
+        let (id, owner, serial) = (Arc::<str>::from(id), self.shares.take(network), self.serial);
         self.by_expiry.insert((now + ttl, serial), id.clone());
-        self.by_age.insert((network.clone(), serial), id.clone());
-        self.by_id.insert(id, Picture { text: text.to_owned(), expires_at: now + ttl, network, serial });
+        self.by_age.insert((owner.network.clone(), serial), id.clone());
+        if let Some(block) = owner.block {
+            self.by_age_in_block.insert((block, serial), id.clone());
+        }
+        self.by_id.insert(id, Picture { text: text.to_owned(), expires_at: now + ttl, owner, serial });
         Ok(())
     }
 
@@ -79,8 +86,11 @@ impl Pictures {
     fn remove(&mut self, id: &str) -> Option<Picture> {
         let picture = self.by_id.remove(id)?;
         self.by_expiry.remove(&(picture.expires_at, picture.serial));
-        self.by_age.remove(&(picture.network.clone(), picture.serial));
-        self.shares.give_back(&picture.network);
+        self.by_age.remove(&(picture.owner.network.clone(), picture.serial));
+        if let Some(block) = picture.owner.block {
+            self.by_age_in_block.remove(&(block, picture.serial));
+        }
+        self.shares.give_back(&picture.owner);
         Some(picture)
     }
 }

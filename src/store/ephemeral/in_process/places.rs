@@ -1,4 +1,4 @@
-//! Places: maps whose entries expire, and the share of them that each network has.
+//! Places: maps whose entries expire, and the share of them that each network and each block of networks has.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,9 +8,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 
 use super::STORE;
-use crate::store::StoreError;
+use crate::{model::origin::largest_block_of, store::StoreError};
 
 /// At most so many entries of a kind: a few 100 MB in all, however many networks an attacker has.
 pub const CAPACITY: usize = 200_000;
@@ -18,35 +19,85 @@ pub const CAPACITY: usize = 200_000;
 /// At most so many entries of one network, of all kinds but pictures together.
 pub const SHARE: usize = 1_000;
 
-/// When a refused network may try again: any of its entries may have expired by then.
+/// At most so many of all networks in one block together: an IPv6 /48 alone has 65,536 networks.
+pub const BLOCK_SHARE: usize = 10_000;
+
+/// When a refused network may try again: any entries of its share may have expired by then.
 pub const RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How many places each network uses.
+/// How many places each network uses, and each block of networks.
 #[derive(Default)]
 pub struct Shares {
-    used: HashMap<Arc<str>, usize>,
+    of_networks: HashMap<Arc<str>, usize>,
+    of_blocks: HashMap<IpNet, usize>,
+}
+
+/// Whose shares a place uses.
+#[derive(Clone)]
+pub struct Owner {
+    pub network: Arc<str>,
+    /// `None` for what is no network of addresses, such as a device.
+    pub block: Option<IpNet>,
+}
+
+/// What has used up its share.
+pub enum Full {
+    Network,
+    Block(IpNet),
 }
 
 impl Shares {
     /// How many places a network may still take.
     pub fn left(&self, network: &str) -> usize {
-        SHARE.saturating_sub(self.used.get(network).copied().unwrap_or_default())
+        let of_network = SHARE.saturating_sub(self.used_by(network));
+        block_of(network).map_or(of_network, |block| of_network.min(BLOCK_SHARE.saturating_sub(self.used_in(&block))))
     }
 
-    pub fn take(&mut self, network: &str) -> Arc<str> {
-        let owner = self.used.get_key_value(network).map_or_else(|| network.into(), |(owner, _)| owner.clone());
-        *self.used.entry(owner.clone()).or_default() += 1;
+    /// Whether a network may take no more places, and why.
+    pub fn full(&self, network: &str) -> Option<Full> {
+        if self.used_by(network) >= SHARE {
+            return Some(Full::Network);
+        }
+        block_of(network).filter(|block| self.used_in(block) >= BLOCK_SHARE).map(Full::Block)
+    }
+
+    pub fn take(&mut self, network: &str) -> Owner {
+        let known = self.of_networks.get_key_value(network).map(|(network, _)| network.clone());
+        let owner = Owner { network: known.unwrap_or_else(|| network.into()), block: block_of(network) };
+        *self.of_networks.entry(owner.network.clone()).or_default() += 1;
+        if let Some(block) = owner.block {
+            *self.of_blocks.entry(block).or_default() += 1;
+        }
         owner
     }
 
-    pub fn give_back(&mut self, owner: &Arc<str>) {
-        if let Some(used) = self.used.get_mut(owner) {
-            *used -= 1;
-            if *used == 0 {
-                self.used.remove(owner);
-            }
+    pub fn give_back(&mut self, owner: &Owner) {
+        give_back(&mut self.of_networks, &owner.network);
+        if let Some(block) = &owner.block {
+            give_back(&mut self.of_blocks, block);
         }
     }
+
+    fn used_by(&self, network: &str) -> usize {
+        self.of_networks.get(network).copied().unwrap_or_default()
+    }
+
+    fn used_in(&self, block: &IpNet) -> usize {
+        self.of_blocks.get(block).copied().unwrap_or_default()
+    }
+}
+
+fn give_back<K: Hash + Eq>(used: &mut HashMap<K, usize>, by: &K) {
+    if let Some(places) = used.get_mut(by) {
+        *places -= 1;
+        if *places == 0 {
+            used.remove(by);
+        }
+    }
+}
+
+fn block_of(network: &str) -> Option<IpNet> {
+    network.parse().ok().map(largest_block_of)
 }
 
 /// When an entry is looked at to see whether it has expired; the number tells those of the same time apart.
@@ -65,7 +116,7 @@ struct Entry<V> {
     /// Not later than `expires_at`, which moves.
     due: Due,
     /// Whose share it uses, if any's.
-    owner: Option<Arc<str>>,
+    owner: Option<Owner>,
 }
 
 impl<K, V> Default for Expiring<K, V> {

@@ -124,9 +124,9 @@ impl EphemeralStore for Redis {
         self.clear_tally(tally).await
     }
 
-    async fn members(&self, counter: &Counter, at: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+    async fn members(&self, counter: &Counter, at: DateTime<Utc>, at_most: u32) -> Result<Vec<String>, StoreError> {
         let since = format!("({}", millis_of(at) - millis(counter.window));
-        self.run(&scripts::MEMBERS, vec![self.keys.counter(counter)], vec![since.into()]).await
+        self.run(&scripts::MEMBERS, vec![self.keys.counter(counter)], vec![since.into(), at_most.into()]).await
     }
 
     async fn forget(&self, counter: &Counter, members: &[String]) -> Result<(), StoreError> {

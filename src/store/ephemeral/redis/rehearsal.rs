@@ -122,7 +122,7 @@ impl Redis {
         }
         let _: Value = self.run(&scripts::WITHDRAW, vec![code], vec![DIGEST.into()]).await?;
         self.uncount(&message).await?;
-        self.members(&message.counters[0], message.at).await?;
+        self.members(&message.counters[0], message.at, 1).await?;
         self.forget(&message.counters[0], &[NAME.to_owned()]).await
     }
 }

@@ -76,7 +76,7 @@ contract! {
             assert_eq!(admitted, 10);
         }
         for counter in ten {
-            let members = bed.codes.members(&counter, now).await.unwrap();
+            let members = bed.codes.members(&counter, now, 100).await.unwrap();
             assert_eq!(members.len(), admitted, "{counter:?}");
         }
     }
@@ -280,7 +280,7 @@ contract! {
         }
         // What was not compared counts nowhere, and the address has what was wrong since the right one.
         let address = guess(bed.now(), 3).counters.remove(2);
-        assert_eq!(bed.codes.members(&address, bed.now()).await.unwrap().len(), 3);
+        assert_eq!(bed.codes.members(&address, bed.now(), 100).await.unwrap().len(), 3);
         accepted(bed.present_within("right", &owner(), As::Asker, 3).await);
         assert_eq!(bed.survey(&guess(bed.now(), 1)).await, Admission::Admitted);
     }
@@ -319,20 +319,20 @@ contract! {
             missing(present(presenter).await);
         }
         not_looked_at(present(As::Asker).await, LimitName::WrongCodesPerIp);
-        assert_eq!(bed.codes.members(&limits[0], now).await.unwrap().len(), 3);
+        assert_eq!(bed.codes.members(&limits[0], now, 100).await.unwrap().len(), 3);
         // The same where an asker has no try left.
-        bed.codes.forget(&limits[1], &bed.codes.members(&limits[1], now).await.unwrap()).await.unwrap();
+        bed.codes.forget(&limits[1], &bed.codes.members(&limits[1], now, 100).await.unwrap()).await.unwrap();
         send(&bed, "right", &owner()).await;
         ask_again(&bed, &network("198.51.100.1")).await;
         use_up(&bed, &owner()).await;
         missing(present(As::Asker).await);
-        assert_eq!(bed.codes.members(&limits[0], now).await.unwrap().len(), 4);
+        assert_eq!(bed.codes.members(&limits[0], now, 100).await.unwrap().len(), 4);
         // One that is no asker is not.
         let stranger = network("198.51.100.9");
         let nothing = tally(now, &limits);
         let presentation = Presentation { asker: &stranger, nothing: &nothing, ..Presentation::default_with(&guess) };
         assert!(matches!(bed.redeem(&presentation).await, Redemption::NotAsker));
-        assert_eq!(bed.codes.members(&limits[0], now).await.unwrap().len(), 4);
+        assert_eq!(bed.codes.members(&limits[0], now, 100).await.unwrap().len(), 4);
     }
 }
 
@@ -351,7 +351,7 @@ contract! {
         for _ in 0..3 {
             missing(present("right").await);
         }
-        assert!(bed.codes.members(&limits[0], now).await.unwrap().is_empty());
+        assert!(bed.codes.members(&limits[0], now, 100).await.unwrap().is_empty());
         missing(present("wrong").await);
         not_looked_at(present("wrong").await, LimitName::WrongCodes);
         missing(present("right").await);
@@ -381,11 +381,11 @@ contract! {
         bed.issue("right", &owner()).await;
         not_looked_at(present("wrong").await, LimitName::SignInsPerUser);
         not_looked_at(present("right").await, LimitName::SignInsPerUser);
-        bed.codes.forget(&limit[0], &bed.codes.members(&limit[0], now).await.unwrap()).await.unwrap();
+        bed.codes.forget(&limit[0], &bed.codes.members(&limit[0], now, 100).await.unwrap()).await.unwrap();
         let used = accepted(present("right").await);
-        assert_eq!(bed.codes.members(&limit[0], now).await.unwrap().len(), 1);
+        assert_eq!(bed.codes.members(&limit[0], now, 100).await.unwrap().len(), 1);
         bed.codes.restore_code(&used).await.unwrap();
-        assert_eq!(bed.codes.members(&limit[0], now).await.unwrap().len(), 0);
+        assert_eq!(bed.codes.members(&limit[0], now, 100).await.unwrap().len(), 0);
     }
 }
 

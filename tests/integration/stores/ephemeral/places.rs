@@ -1,8 +1,21 @@
-//! Places in the memory of a process: each network has a share.
+//! Places in the memory of a process: each network has a share, and each block of networks.
 
 use super::*;
 
 const SHARE: usize = 1000;
+const BLOCK_SHARE: usize = 10_000;
+
+/// A network of an IPv6 /48 of 65,536, and one of the next /48.
+fn in_slash_48(n: usize) -> String {
+    format!("2001:db8:7:{n:x}::")
+}
+const BESIDE_THE_SLASH_48: &str = "2001:db8:8::";
+
+/// An address of an IPv4 /24 of 256, and one of the next /24.
+fn in_slash_24(n: usize) -> String {
+    format!("203.0.113.{n}")
+}
+const BESIDE_THE_SLASH_24: &str = "203.0.114.0";
 
 /// A counter of a number that a network asks about.
 fn of_number(number: usize) -> Counter {
@@ -104,6 +117,72 @@ async fn of_pictures_a_networks_own_oldest_go() {
         put(&number.to_string(), NETWORK).await;
     }
     fill(&bed).await;
+}
+
+#[tokio::test]
+async fn the_networks_of_a_block_together_are_refused_beyond_its_share_and_no_other_block_is() {
+    // How many networks there are, and how many places each takes: fewer than its share.
+    for (network, count, beside) in [
+        (in_slash_48 as fn(usize) -> String, BLOCK_SHARE, BESIDE_THE_SLASH_48),
+        (in_slash_24, 250, BESIDE_THE_SLASH_24),
+    ] {
+        let bed = Bed::in_process().await;
+        let of = |network: &str, number: usize| Tally {
+            network: network.to_owned(),
+            ..tally(bed.now(), &[of_number(number)])
+        };
+        for number in 0..BLOCK_SHARE {
+            assert_eq!(bed.count(&of(&network(number % count), number)).await, Admission::Admitted, "{number}");
+        }
+        for network in [network(0), network(255)] {
+            assert!(is_refused(bed.count(&of(&network, BLOCK_SHARE)).await), "{network}");
+            assert!(!bed.codes.take_once("key", &network, TTL).await.unwrap(), "{network}");
+        }
+        // What has a key goes on counting, and so do a network's own counters.
+        let own = Counter { subject: network(255), ..counter(LimitName::Requests, Some(9), None) };
+        let known = Tally { network: network(255), ..tally(bed.now(), &[of_number(7), own]) };
+        assert_eq!(bed.count(&known).await, Admission::Admitted);
+        // The next block, a network that is exempt, a user who is known.
+        for elsewhere in [beside, "exempt:13800138000", "known:13800138000"] {
+            let one_more = Tally { network: elsewhere.to_owned(), ..of(elsewhere, BLOCK_SHARE) };
+            assert_eq!(bed.count(&one_more).await, Admission::Admitted, "{elsewhere}");
+            bed.codes.clear(&one_more).await.unwrap();
+        }
+        bed.advance(GAP).await;
+        assert_eq!(bed.count(&of(&network(0), BLOCK_SHARE)).await, Admission::Admitted);
+    }
+}
+
+#[tokio::test]
+async fn of_pictures_the_oldest_of_a_full_block_go() {
+    let bed = Bed::in_process().await;
+    let put = async |id: &str, network: &str| bed.codes.put_image_code(id, "text", network, TTL).await.unwrap();
+    let take = async |id: &str| bed.codes.take_image_code(id).await.unwrap();
+    put("theirs", BESIDE_THE_SLASH_48).await;
+    for number in 0..BLOCK_SHARE + 10 {
+        put(&number.to_string(), &in_slash_48(number)).await;
+    }
+    for (id, is_there) in [("theirs", true), ("9", false), ("10", true)] {
+        assert_eq!(take(id).await.is_some(), is_there, "{id}");
+    }
+    // What was read makes room.
+    put("newer", &in_slash_48(0)).await;
+    assert!(take("11").await.is_some());
+    // A network over its own share makes room by its own oldest, not by that of the block.
+    bed.advance(TTL).await;
+    put("older", &in_slash_48(1)).await;
+    for number in 0..=SHARE {
+        put(&number.to_string(), &in_slash_48(0)).await;
+    }
+    for (id, is_there) in [("older", true), ("0", false), ("1", true)] {
+        assert_eq!(take(id).await.is_some(), is_there, "{id}");
+    }
+    // The pictures of a block leave the share of its counters alone.
+    for number in 0..BLOCK_SHARE {
+        put(&number.to_string(), &in_slash_48(number)).await;
+    }
+    let network = in_slash_48(1);
+    assert_eq!(bed.count(&Tally { network, ..tally(bed.now(), &[of_number(0)]) }).await, Admission::Admitted);
 }
 
 #[tokio::test]

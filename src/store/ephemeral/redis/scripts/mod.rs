@@ -190,8 +190,9 @@ pub static UNCOUNT: LazyLock<Script> = LazyLock::new(|| {
 pub static CLEAR: LazyLock<Script> = LazyLock::new(|| script("return clear(1, #KEYS)"));
 
 /// `KEYS`: a counter. `ARGV`: the time, with a parenthesis before it, after which its members are.
-pub static MEMBERS: LazyLock<Script> =
-    LazyLock::new(|| Script::from_lua("return redis.call('ZRANGE', KEYS[1], ARGV[1], '+inf', 'BYSCORE')"));
+pub static MEMBERS: LazyLock<Script> = LazyLock::new(|| {
+    Script::from_lua("return redis.call('ZRANGE', KEYS[1], ARGV[1], '+inf', 'BYSCORE', 'LIMIT', 0, ARGV[2])")
+});
 
 /// `KEYS`: a flow. `ARGV`: now, how many codes more are redeemed.
 pub static ADD_REDEEMED: LazyLock<Script> =
