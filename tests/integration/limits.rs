@@ -1,5 +1,6 @@
 //! Does every limit hold, tell when it ends, and stay out of the way of ordinary use?
 
+use futures_util::future::join_all;
 use reqwest::Method;
 
 use crate::support::{
@@ -112,4 +113,14 @@ async fn limits_hold_over_all_instances() {
     let code = app.last_code(MOBILE);
     at(HERE).try_code(&other, MOBILE, &code).await.expect_error(429, "too_many_requests");
     at(THERE).try_code(&other, MOBILE, &code).await.expect(201);
+
+    // Passwords, guessed at on both at the same instant: one has the turn in each, and one count bounds both.
+    let mut looked_at = 0;
+    for _ in 0..10 {
+        let guesses = [&app, &other].map(|instance| at(HERE).try_wrong_password(instance, MOBILE));
+        let answers = join_all(guesses).await;
+        looked_at += answers.iter().filter(|answer| answer.status == 401).count();
+        assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status.as_u16())), "{answers:?}");
+    }
+    assert_eq!(looked_at, 4);
 }
