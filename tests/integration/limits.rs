@@ -127,7 +127,7 @@ async fn limits_hold_over_all_instances() {
 }
 
 /// How many scripts a Redis has run.
-async fn scripts_run(redis: &Server) -> u64 {
+pub async fn scripts_run(redis: &Server) -> u64 {
     let info: String = redis.ask("INFO commandstats").await;
     let calls = info.lines().filter(|line| line.starts_with("cmdstat_eval"));
     let calls = calls.map(|line| line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap());
