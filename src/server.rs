@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use poem::{
     Endpoint, Response,
@@ -26,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::CloseConnection;
 use door::Place;
-use guarded::Guarded;
+use guarded::{Guarded, guarded_body};
 
 pub use door::Door;
 pub use room::Room;
@@ -151,14 +155,20 @@ fn connection(
 > {
     let local = stream.local_addr().ok()?;
     stream.set_nodelay(true).ok()?;
-    let turns = Arc::new(AtomicUsize::new(0));
-    let io = TokioIo::new(Guarded::new(stream, place, turns.clone()));
+    let (place, turns) = (Arc::new(place), Arc::new(AtomicUsize::new(0)));
+    let io = TokioIo::new(Guarded::new(stream, place.clone(), turns.clone()));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (endpoint, turns) = (endpoint.clone(), turns.clone());
+        let (endpoint, turns, place) = (endpoint.clone(), turns.clone(), place.clone());
         let (local, remote) = (LocalAddr(local.into()), RemoteAddr(remote.into()));
         async move {
             turns.fetch_add(1, Ordering::Relaxed);
-            let response = endpoint.get_response((request, local, remote, Scheme::HTTP).into()).await;
+            let has_body = !request.body().is_end_stream();
+            let mut request = poem::Request::from((request, local, remote, Scheme::HTTP));
+            if has_body {
+                let body = request.take_body();
+                request.set_body(guarded_body(body, place));
+            }
+            let response = endpoint.get_response(request).await;
             turns.fetch_add(1, Ordering::Relaxed);
             if response.extensions().get::<CloseConnection>().is_some() {
                 return Err(io::Error::from(io::ErrorKind::TimedOut));

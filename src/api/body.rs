@@ -1,6 +1,6 @@
-//! How much of a body is read, and for how long?
+//! How much of a body is read.
 
-use std::time::Duration;
+use std::io;
 
 use futures_util::TryStreamExt;
 use poem::Body;
@@ -10,9 +10,6 @@ const LIMIT: usize = 16 * 1024;
 
 /// How much of a larger body is thrown away before the answer: a client that is still writing would not read it.
 const DRAIN: usize = 8 * 1024 * 1024;
-
-/// How long a body may take to arrive.
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a body was not read.
 pub enum Unread {
@@ -24,21 +21,24 @@ pub enum Unread {
     Gone,
 }
 
-/// Reads a whole body.
+/// Reads a whole body. How long it may take is the server's to say.
 pub async fn read(body: Body) -> Result<Vec<u8>, Unread> {
-    let reading = async {
-        let mut stream = Box::pin(body.into_bytes_stream());
-        let (mut bytes, mut length) = (Vec::new(), 0);
-        while let Some(chunk) = stream.try_next().await.map_err(|_| Unread::Gone)? {
-            length += chunk.len();
-            if length > DRAIN {
-                break;
-            }
-            if length <= LIMIT {
-                bytes.extend_from_slice(&chunk);
-            }
+    let mut stream = Box::pin(body.into_bytes_stream());
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(chunk) = stream.try_next().await? {
+        length += chunk.len();
+        if length > DRAIN {
+            break;
         }
-        if length > LIMIT { Err(Unread::TooLarge) } else { Ok(bytes) }
-    };
-    tokio::time::timeout(TIMEOUT, reading).await.unwrap_or(Err(Unread::Late))
+        if length <= LIMIT {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if length > LIMIT { Err(Unread::TooLarge) } else { Ok(bytes) }
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::TimedOut { Self::Late } else { Self::Gone }
+    }
 }

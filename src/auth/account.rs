@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -219,10 +220,11 @@ impl Account {
 
     /// Of a user with very many sessions, the older ones.
     async fn forget_sessions(&self, user_id: Uuid) {
+        let mut begun_until = DateTime::<Utc>::MAX_UTC;
         loop {
-            match self.users.forget_sessions(user_id).await {
-                Ok(0) => return,
-                Ok(_) => {}
+            match self.users.forget_sessions(user_id, begun_until).await {
+                Ok(None) => return,
+                Ok(Some(oldest)) => begun_until = oldest,
                 Err(error) => {
                     // They are deleted once they are old.
                     tracing::warn!(%error, "failed to have sessions of a deleted user forget where they came from");

@@ -43,7 +43,10 @@ pub async fn run(command: &UsersCommand, config: &Config) -> Result<(), CommandE
             users.delete_user(user.id, &cleared, now).await?;
             record(Event::AccountDeleted, &user, true, ended);
             report(&user, "is deleted", ended)?;
-            while users.forget_sessions(user.id).await? > 0 {}
+            let mut begun_until = DateTime::<Utc>::MAX_UTC;
+            while let Some(oldest) = users.forget_sessions(user.id, begun_until).await? {
+                begun_until = oldest;
+            }
             Ok(())
         }
         UsersCommand::Unlock(chosen) => {

@@ -1,4 +1,5 @@
-//! The time that the server waits for a client: for a header block, between requests, and for an answer to be read.
+//! The time that the server waits for a client: for a header block, for a body, between requests, and for an answer to be
+//! read.
 
 use std::{
     io,
@@ -11,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use futures_util::stream::{self, Stream};
+use poem::Body;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -22,6 +25,9 @@ use super::door::Place;
 /// How long a header block may take to arrive.
 const HEAD: Duration = Duration::from_secs(10);
 
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(10);
+
 /// How long a connection may rest between requests: longer than the proxies in front of it let theirs rest, so that
 /// it is never closed under a request that is on its way.
 const REST: Duration = Duration::from_secs(90);
@@ -32,35 +38,20 @@ const STALL: Duration = Duration::from_secs(30);
 /// How often a connection that waits looks whether patience has become shorter.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A connection that breaks when its client lets the server wait for too long.
-pub struct Guarded {
-    stream: TcpStream,
-    place: Place,
-    /// Odd while a request is being served; its body has a deadline of its own.
-    turns: Arc<AtomicUsize>,
-    seen: usize,
-    resting: bool,
-    /// When the rest, or the header block, began.
-    since: Instant,
-    /// Since when the client has read nothing although there is something to read.
-    stalled: Option<Instant>,
+/// What waits for one client, for less time as connections run out.
+struct Patience {
+    place: Arc<Place>,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Guarded {
-    pub fn new(stream: TcpStream, place: Place, turns: Arc<AtomicUsize>) -> Self {
-        let timer = Box::pin(tokio::time::sleep(LOOK));
-        Self { stream, place, turns, seen: 0, resting: false, since: Instant::now(), stalled: None, timer }
+impl Patience {
+    fn with(place: Arc<Place>) -> Self {
+        Self { place, timer: Box::pin(tokio::time::sleep(LOOK)) }
     }
 
-    fn wait(&mut self, resting: bool) {
-        self.resting = resting;
-        self.since = Instant::now();
-    }
-
-    /// Ready with an error once patience is over. The timer runs on when something else begins to be waited for: it is
-    /// never more than one look ahead.
-    fn poll_patience<T>(&mut self, cx: &mut Context<'_>, since: Instant, full: Duration) -> Poll<io::Result<T>> {
+    /// Ready with an error once the client has been waited for since then for as long as it may take. The timer runs on
+    /// when something else begins to be waited for: it is never more than one look ahead.
+    fn poll_over<T>(&mut self, cx: &mut Context<'_>, since: Instant, full: Duration) -> Poll<io::Result<T>> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let (now, deadline) = (Instant::now(), since + self.place.patience(full));
@@ -69,6 +60,42 @@ impl Guarded {
             }
             self.timer.as_mut().reset(deadline.min(now + LOOK));
         }
+    }
+}
+
+/// A body that breaks off with [`io::ErrorKind::TimedOut`] when it does not arrive in time.
+pub fn guarded_body(body: Body, place: Arc<Place>) -> Body {
+    let mut bytes = Box::pin(body.into_bytes_stream());
+    let (mut patience, since) = (Patience::with(place), Instant::now());
+    Body::from_bytes_stream(stream::poll_fn(move |cx| match bytes.as_mut().poll_next(cx) {
+        Poll::Pending => patience.poll_over(cx, since, BODY).map(Some),
+        arrived => arrived,
+    }))
+}
+
+/// A connection that breaks when its client lets the server wait for too long.
+pub struct Guarded {
+    stream: TcpStream,
+    patience: Patience,
+    /// Odd while a request is being served, see [`guarded_body`] for its body.
+    turns: Arc<AtomicUsize>,
+    seen: usize,
+    resting: bool,
+    /// When the rest, or the header block, began.
+    since: Instant,
+    /// Since when the client has read nothing although there is something to read.
+    stalled: Option<Instant>,
+}
+
+impl Guarded {
+    pub fn new(stream: TcpStream, place: Arc<Place>, turns: Arc<AtomicUsize>) -> Self {
+        let patience = Patience::with(place);
+        Self { stream, patience, turns, seen: 0, resting: false, since: Instant::now(), stalled: None }
+    }
+
+    fn wait(&mut self, resting: bool) {
+        self.resting = resting;
+        self.since = Instant::now();
     }
 
     /// Waits for no longer than it may for the client to read.
@@ -80,7 +107,7 @@ impl Guarded {
             return written;
         }
         let since = *self.stalled.get_or_insert_with(Instant::now);
-        let given_up = ready!(self.poll_patience(cx, since, STALL));
+        let given_up = ready!(self.patience.poll_over(cx, since, STALL));
         // Else the kernel would keep what is not read, and the connection, for minutes.
         let _ = self.stream.set_zero_linger();
         Poll::Ready(given_up)
@@ -107,7 +134,7 @@ impl AsyncRead for Guarded {
             return Poll::Pending;
         }
         let (since, full) = (self.since, if self.resting { REST } else { HEAD });
-        self.poll_patience(cx, since, full)
+        self.patience.poll_over(cx, since, full)
     }
 }
 

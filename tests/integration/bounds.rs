@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{
-    MOBILE, PASSWORD, TestApp, expect_retry_after, on_every_backend,
+    MOBILE, PASSWORD, TestApp,
+    backends::Backends,
+    expect_retry_after, on_every_backend,
     process::until,
     senders::{
         DAY, HERE, HOUR, OTHER, PHONE, PROXY, Sender, THERE, at, messages_to, numbers, scattered_numbers, stranger,
@@ -58,6 +60,7 @@ on_every_backend! {
         }
         for mobile in [&registered[10], &registered[0], MOBILE] {
             at(HERE).ask_classic(&app, mobile).await.expect_errno(4201);
+            assert_eq!(app.picture_text("p").await, "abcd", "the picture was not read");
         }
         // Not even where the owner is known.
         at(HERE).on(PHONE).sign_in(&app, &registered[11]).await;
@@ -262,4 +265,27 @@ on_every_backend! {
         at(THERE).ask(&app, MOBILE).await.expect(200);
         at(THERE).ask(&app, OTHER).await.expect_error(429, "too_many_requests");
     }
+}
+
+#[tokio::test]
+async fn an_exempt_network_has_no_share_of_the_places_in_the_process() {
+    let flags = [
+        PROXY,
+        "--limit-exempt=192.0.2.0/24",
+        "--sms-per-ip-per-hour=0",
+        "--sms-asks-per-ip-per-hour=0",
+        "--image-code=never",
+    ];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    let served = async |ip: &str, series: u32| {
+        let mut served = 0;
+        for n in 0..250 {
+            let answer = at(ip).ask(&app, &format!("{series}{n:04}0000")).await;
+            served += usize::from(answer.status == 200);
+        }
+        served
+    };
+    // Each number takes some of the thousand places of a network.
+    assert_eq!(served(HERE, 138).await, 250);
+    assert!(served(THERE, 139).await < 250);
 }

@@ -50,7 +50,7 @@ fn payload(challenge: &Value, solution: &Value) -> String {
 }
 
 /// A payload that counts for a number.
-async fn solved(app: &TestApp, mobile: &str) -> String {
+pub async fn solved(app: &TestApp, mobile: &str) -> String {
     let challenge = challenge(app, mobile).await;
     payload(&challenge, &solution(&challenge, true))
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
+    limits::scripts_run,
     sms_providers::StandIn,
     support::{MOBILE, PASSWORD, TestApp, Tokens, backends::Backends, other_than, servers::Server},
 };
@@ -53,6 +54,17 @@ async fn signing_in_limits_and_repetitions_work_in_a_cluster() {
     let credentials = json!({ "mobile": OTHER, "password": "a wrong secret" });
     app.post("/app/v1_0/authorizations/password", credentials).await.expect_error(401, "credentials_invalid");
     app.post("/passport/login", json!({ "mobile": OTHER, "password": PASSWORD })).await.expect_errno(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_a_request_for_a_message_is_one_step_for_each_subject() {
+    let cluster = Server::redis_cluster().await;
+    let app = start(&cluster, &["--sms-total-per-hour=20"]).await;
+    ask(&app, OTHER).await.expect(200);
+    let before = scripts_run(&cluster).await;
+    ask(&app, MOBILE).await.expect(200);
+    // The number with its code, its prefix, the address, its block, and all messages.
+    assert_eq!(scripts_run(&cluster).await - before, 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

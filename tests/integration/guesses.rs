@@ -220,6 +220,23 @@ on_every_backend! {
 }
 
 on_every_backend! {
+    async fn a_reset_with_a_challenge_beyond_the_hundred_lets_strangers_begin_anew(backends: Backends) {
+        let app = TestApp::start_with(backends, &ANY_MESSAGES).await;
+        app.register(MOBILE, PASSWORD).await.expect_errno(0);
+        app.advance(61).await;
+        use_up_in_all(&app, MOBILE).await;
+        let code = app.code_for("reset_password", MOBILE, "").await;
+        at(THERE).reset(&app, MOBILE, &code).await.expect_error(403, "image_code_required");
+        app.put_picture("p", "abcd").await;
+        let challenge = json!({ "kind": "picture", "response": "p:abcd" });
+        let body = json!({ "mobile": MOBILE, "code": code, "password": PASSWORD, "challenge": challenge });
+        at(THERE).post(&app, "/app/v1_0/password_resets", body).await.expect(204);
+        at(OWNER).ask(&app, MOBILE).await.expect(200);
+        at(THERE).try_wrong_code(&app, MOBILE).await.expect_error(400, "sms_code_invalid");
+    }
+}
+
+on_every_backend! {
     async fn a_known_network_counts_by_itself(backends: Backends) {
         let app = TestApp::start_with(backends, &ANY_MESSAGES).await;
         at(HERE).sign_in(&app, MOBILE).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use phonepass::auth::master_key::MasterKey;
 use reqwest::Method;
 use serde_json::json;
 
@@ -10,7 +11,9 @@ use crate::support::{
     backends::Backends,
     command::run,
     on_every_backend,
+    process::until,
     senders::{DAY, HERE, HOUR, MANY_MESSAGES, OTHER, PHONE, PROXY, Sender, THERE, at, stranger},
+    servers::Server,
 };
 
 /// Sends messages to the number until strangers get none any more; the day before does not count.
@@ -69,6 +72,39 @@ on_every_backend! {
             at(&ip).ask_for(&app, "reset_password", MOBILE).await.expect(200);
         }
         at(HERE).ask_for(&app, "reset_password", MOBILE).await.expect_error(429, "sms_quota_exceeded");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_is_not_looked_up_until_a_limit_refuses() {
+    let mut postgresql = Server::postgresql().await;
+    let flags = [PROXY, "--sms-per-ip-per-hour=2", "--sms-resend-seconds=0", &postgresql.flag()];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    at(THERE).on(PHONE).sign_in(&app, MOBILE).await;
+    // Without a database, nothing can be looked up.
+    postgresql.stop();
+    for _ in 0..2 {
+        at(HERE).on(PHONE).ask(&app, MOBILE).await.expect(200);
+    }
+    at(HERE).on(PHONE).ask(&app, MOBILE).await.expect_error(503, "unavailable");
+    postgresql.start().await;
+    until("the database is found again", Duration::from_secs(10), async || {
+        at(HERE).on(PHONE).ask(&app, MOBILE).await.status == 200
+    })
+    .await;
+    at(HERE).ask(&app, "13900139000").await.expect_error(429, "too_many_requests");
+}
+
+on_every_backend! {
+    async fn after_a_new_secret_all_are_strangers(backends: Backends) {
+        let flags = [&MANY_MESSAGES[..], &["--jwt-issuer=https://id.example"]].concat();
+        let app = TestApp::start_with(backends, &flags).await;
+        at(HERE).on(PHONE).sign_in(&app, MOBILE).await;
+        let secret = format!("--secret-key={}", MasterKey::generate());
+        let renewed = [&flags[..], &[secret.as_str(), "--accept-new-secret"]].concat();
+        let app = TestApp::start_at(app.clock.clone(), app.stores.clone(), &renewed).await;
+        expect_stranger(&app, at(HERE)).await;
+        at(HERE).on(PHONE).ask(&app, MOBILE).await.expect_error(429, "sms_quota_exceeded");
     }
 }
 

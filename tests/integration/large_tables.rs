@@ -1,6 +1,6 @@
 //! Does the work of a start and of the commands stay small in a large database?
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use phonepass::{
     auth::master_key::MasterKey,
@@ -8,13 +8,16 @@ use phonepass::{
     model::{mobile::Mobile, user::UserStatus},
     store::users::{self, Statements},
 };
-use sqlx::{Connection, PgConnection};
+use reqwest::Method;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::{
-    MOBILE,
+    MOBILE, TestApp,
     backends::{Backends, Stores},
-    command::run,
-    process::Process,
+    command::{phonepass, run},
+    process::{Process, until},
 };
 
 /// What PostgreSQL itself counted of a table: rows that a scan has read, rows that an index has led to, rows changed.
@@ -162,6 +165,112 @@ async fn a_million_sessions_of_one_user_end_in_one_row() {
     let process = Process::serve(folder, &[("DATABASE_URL", &*url)], &[]).await;
     process.refresh(&tokens.refresh).await.expect_error(403, "account_disabled");
     stop(process).await;
+}
+
+/// What SQLite reads while a user's sessions end, once with three of them and once with very many: the same few pages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_sqlite_a_million_sessions_of_one_user_end_in_one_row() {
+    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await;
+    let app = TestApp::start_on(stores.clone(), &["--sms-resend-seconds=0"]).await;
+    for _ in 0..3 {
+        app.sign_in(MOBILE).await;
+    }
+    drop(app);
+    let few = read_by_endings(&stores).await;
+    fill_sqlite(&stores, 1_000_000).await;
+    let many = read_by_endings(&stores).await;
+    for ((way, few), (_, many)) in few.into_iter().zip(many) {
+        assert!(many < few + 64 * PAGE, "{way}: {many} bytes instead of {few}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sessions_of_a_deleted_user_are_read_a_few_times_and_no_more() {
+    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await;
+    let app = TestApp::start_on(stores.clone(), &[]).await;
+    app.sign_in(MOBILE).await;
+    drop(app);
+    fill_sqlite(&stores, 50_000).await;
+    let size = std::fs::metadata(stores.folder.path().join("phonepass.db")).unwrap().len();
+    let read = read_by_command(&stores, &["users", "delete", MOBILE, "--yes"]).await;
+    assert!(read < 10 * size, "{read} bytes of {size}");
+    let url = stores.database_url();
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let left = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM sessions WHERE ip IS NOT NULL");
+    assert_eq!(left.fetch_one(&mut connection).await.unwrap(), 0);
+}
+
+/// A page of SQLite.
+const PAGE: u64 = 4096;
+
+/// So many living sessions of the one user there is.
+async fn fill_sqlite(stores: &Stores, sessions: u32) {
+    let sql = format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {sessions})
+         INSERT INTO sessions (id, user_id, amr, refresh_counter, created_at, expires_at, ip)
+         SELECT unhex(printf('%012x70008000%012x', 1700000000000 + n, n)), users.id, 'sms', 0,
+                (unixepoch() - 20 * 86400) * 1000000 + n * 1000, (unixepoch() + 10 * 86400) * 1000000, '192.0.2.1'
+         FROM numbers, users;
+         ANALYZE;
+         PRAGMA wal_checkpoint(TRUNCATE)"
+    );
+    stores.execute(&sql).await;
+}
+
+/// How many bytes the program reads while the sessions of the one user there is end, way by way.
+async fn read_by_endings(stores: &Stores) -> Vec<(&'static str, u64)> {
+    let flags = stores.flags();
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let environment = [("SMS_RESEND_SECONDS", "0"), ("SHUTDOWN_DELAY", "0")];
+    let process = Process::serve(stores.folder.path(), &environment, &flags).await;
+    let tokens = process.sign_in(MOBILE).await;
+    process.post("/app/v1_0/sms/codes", json!({ "mobile": MOBILE, "purpose": "reset_password" })).await.expect(200);
+    let mut code = Value::Null;
+    until("a code is sent", Duration::from_secs(30), async || {
+        let messages = process.request(Method::GET, "/dev/sms").header("accept", "application/json");
+        let message = process.send(messages).await.expect(200)[0].clone();
+        code = message["code"].clone();
+        message["purpose"] == "reset_password"
+    })
+    .await;
+    let mut read = Vec::new();
+    for way in ["others", "reset"] {
+        let before = bytes_read_by(process.running.id());
+        if way == "others" {
+            let others = process.request(Method::DELETE, "/app/v1_0/user/sessions").bearer_auth(&tokens.access);
+            process.send(others).await.expect(204);
+        } else {
+            let reset = json!({ "mobile": MOBILE, "code": code, "password": "as long as it is new" });
+            process.post("/app/v1_0/password_resets", reset).await.expect(204);
+        }
+        read.push((way, bytes_read_by(process.running.id()) - before));
+    }
+    stop(process).await;
+    for way in ["sign-out", "disable", "enable"] {
+        read.push((way, read_by_command(stores, &["users", way, MOBILE, "--yes"]).await));
+    }
+    read
+}
+
+/// How many bytes a command reads, which has to succeed.
+async fn read_by_command(stores: &Stores, arguments: &[&str]) -> u64 {
+    let mut command = phonepass(stores, arguments);
+    let run = move || {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        // Its end is waited for without taking it away: what it has read goes with it.
+        let id = Pid::from_child(&child);
+        waitid(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        let read = bytes_read_by(child.id());
+        assert!(child.wait().unwrap().success());
+        read
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+/// How many bytes a process has read, from files and from the cache of the kernel alike.
+fn bytes_read_by(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/io")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }
 
 async fn stop(process: Process) {

@@ -1,5 +1,6 @@
 //! Does every limit hold, tell when it ends, and stay out of the way of ordinary use?
 
+use futures_util::future::join_all;
 use reqwest::Method;
 
 use crate::support::{
@@ -7,6 +8,7 @@ use crate::support::{
     backends::Backends,
     expect_retry_after, on_every_backend,
     senders::{HERE, HOUR, OTHER, PROXY, THERE, at, numbers, wrong},
+    servers::Server,
 };
 
 on_every_backend! {
@@ -112,4 +114,38 @@ async fn limits_hold_over_all_instances() {
     let code = app.last_code(MOBILE);
     at(HERE).try_code(&other, MOBILE, &code).await.expect_error(429, "too_many_requests");
     at(THERE).try_code(&other, MOBILE, &code).await.expect(201);
+
+    // Passwords, guessed at on both at the same instant: one has the turn in each, and one count bounds both.
+    let mut looked_at = 0;
+    for _ in 0..10 {
+        let guesses = [&app, &other].map(|instance| at(HERE).try_wrong_password(instance, MOBILE));
+        let answers = join_all(guesses).await;
+        looked_at += answers.iter().filter(|answer| answer.status == 401).count();
+        assert!(answers.iter().all(|answer| [401, 429].contains(&answer.status.as_u16())), "{answers:?}");
+    }
+    assert_eq!(looked_at, 4);
+}
+
+/// How many scripts a Redis has run.
+pub async fn scripts_run(redis: &Server) -> u64 {
+    let info: String = redis.ask("INFO commandstats").await;
+    let calls = info.lines().filter(|line| line.starts_with("cmdstat_eval"));
+    let calls = calls.map(|line| line.split(['=', ',']).nth(1).unwrap().parse::<u64>().unwrap());
+    calls.sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ordinary_request_is_one_step_in_redis() {
+    let redis = Server::redis().await;
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &[PROXY, &redis.flag()]).await;
+    // The first of each kind loads its script.
+    at(THERE).sign_in(&app, OTHER).await;
+    let before = scripts_run(&redis).await;
+    at(HERE).ask(&app, MOBILE).await.expect(200);
+    let asked = scripts_run(&redis).await;
+    at(HERE).try_wrong_code(&app, MOBILE).await.expect_error(400, "sms_code_invalid");
+    let guessed = scripts_run(&redis).await;
+    at(HERE).try_code(&app, MOBILE, &app.last_code(MOBILE)).await.expect(201);
+    let signed_in = scripts_run(&redis).await;
+    assert_eq!([asked - before, guessed - asked, signed_in - guessed], [1, 1, 1]);
 }

@@ -20,10 +20,13 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::net::TcpListener;
 
-use crate::support::{
-    PASSWORD, Tokens,
-    process::{Process, until},
-    servers::{PASSWORD_IN_URL, Server},
+use crate::{
+    metrics::Scrape,
+    support::{
+        PASSWORD, Tokens,
+        process::{Process, free_port, until},
+        servers::{PASSWORD_IN_URL, Server},
+    },
 };
 
 const SECRET: &str = "c2hhcmVkIHNlY3JldCBzaGFyZWQgc2VjcmV0IDMyYiE=";
@@ -366,4 +369,75 @@ async fn each_security_event_is_one_line_that_tells_who_and_from_where() {
     for private in [ANNA, BERT, CARL, PASSWORD, WRONG_PASSWORD].map(str::to_owned).into_iter().chain(vendor.codes()) {
         assert!(!events.iter().any(|event| event.to_string().contains(&private)), "{private}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signs_of_abuse_are_events_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = format!("127.0.0.1:{}", free_port());
+    let environment = [
+        ("LOG_FORMAT", "json"),
+        ("METRICS_ADDR", metrics.as_str()),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("SMS_RESEND_SECONDS", "0"),
+        ("SMS_PER_IP_PER_HOUR", "1"),
+        // Suspicion is on record, and does nothing else.
+        ("FRAUD", "record"),
+        ("SHUTDOWN_DELAY", "0"),
+    ];
+    let process = Process::serve(folder.path(), &environment, &[]).await;
+    let from = |address: String, method: Method, path: &str| {
+        process.request(method, &format!("/app/v1_0/{path}")).header("x-forwarded-for", address)
+    };
+    let ask = async |address: String, mobile: &str| {
+        process.send(from(address, Method::POST, "sms/codes").json(&json!({ "mobile": mobile }))).await
+    };
+    // Nine messages of one block, and 22 to one prefix.
+    for n in 0..9 {
+        ask(format!("203.0.113.{n}"), &format!("137{n:04}0000")).await.expect(200);
+    }
+    for n in 0..22 {
+        ask(format!("60.0.{n}.1"), &format!("1360000{n:04}")).await.expect(200);
+    }
+    // An owner, of whose messages strangers have six, and so many as are not redeemed are suspicious.
+    ask("192.0.2.1".to_owned(), ANNA).await.expect(200);
+    let outbox = process.request(Method::GET, "/dev/sms").header("accept", "application/json");
+    let code = process.send(outbox).await.expect(200)[0]["code"].clone();
+    let sign_in = from("192.0.2.1".to_owned(), Method::POST, "authorizations").header("user-agent", "a phone");
+    let owner = process.send(sign_in.json(&json!({ "mobile": ANNA, "code": code }))).await.expect(201);
+    for n in 0..6 {
+        let status = ask(format!("61.0.{n}.1"), ANNA).await.status;
+        assert_eq!(status, if n < 5 { 200 } else { 429 }, "{n}");
+    }
+    let mut tokens = Tokens::of(&owner);
+    for (address, agent) in [
+        ("192.0.2.1", "a phone"),
+        ("192.0.2.1", "a script"),
+        ("192.0.2.1", "a phone"),
+        ("192.0.2.2", "a phone"),
+        ("192.0.2.2", "a phone"),
+    ] {
+        let request = from(address.to_owned(), Method::PUT, "authorizations").header("user-agent", agent);
+        tokens = Tokens::of(&process.send(request.bearer_auth(&tokens.refresh)).await.expect(201));
+    }
+    let scrape = Scrape::of(&metrics).await;
+    process.running.signal("TERM");
+    let finished = process.finished().await;
+
+    let events = events(&finished.stderr);
+    let reasons = |name: &str| {
+        let events = events.iter().filter(|event| event["event"] == name);
+        events.map(|event| event["reason"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    let suspicion = reasons("suspicion");
+    assert_eq!(suspicion[..2], ["sms_block", "sms_prefix"], "{}", finished.stderr);
+    assert!(suspicion[2..].iter().all(|reason| *reason == "sms_unredeemed"), "{suspicion:?}");
+    assert_eq!(reasons("strangers_bound"), ["sms_per_mobile"], "{}", finished.stderr);
+    assert_eq!(reasons("refresh_from_new_network"), ["agent", "network"], "{}", finished.stderr);
+    for name in ["suspicion", "strangers_bound", "refresh_from_new_network"] {
+        let counted = scrape.value("phonepass_security_events_total", &[("event", name)]);
+        assert_eq!(counted, reasons(name).len() as f64, "{name}");
+    }
+    let named = events.iter().find(|event| event["event"] == "suspicion").unwrap();
+    assert_eq!((&named["mobile"], &named["ip"]), (&json!("137****0000"), &json!("203.0.113.8")));
 }

@@ -17,6 +17,7 @@ mod classic_name_order;
 mod classic_names;
 mod classic_paths;
 mod classic_user;
+mod cleaning;
 mod cluster;
 mod developers;
 mod documentation;

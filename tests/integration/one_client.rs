@@ -13,7 +13,10 @@ use std::{
 
 use ipnet::IpNet;
 use phonepass::server::{self, Door, Room};
-use poem::{Endpoint, endpoint::make_sync};
+use poem::{
+    Endpoint,
+    endpoint::{make, make_sync},
+};
 use reqwest::Method;
 use serde_json::Value;
 use tokio::{
@@ -340,6 +343,60 @@ async fn rests_become_shorter_as_connections_run_out() {
     assert!((11..=16).contains(&room.open()), "{}", room.open());
     // A proxy keeps its time whatever clients do.
     assert_eq!(ask(&mut trusted).await, Some(200));
+}
+
+#[tokio::test]
+async fn bodies_have_less_time_as_connections_run_out() {
+    let room = Room::of(20);
+    let trusted = TRUSTED.parse::<IpAddr>().unwrap();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let read = make({
+        let begun = begun.clone();
+        move |mut request| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            async move {
+                request.take_body().into_vec().await?;
+                Ok::<_, poem::Error>(poem::Response::default())
+            }
+        }
+    });
+    let to = serve(Door::new(room.clone(), 0, vec![IpNet::from(trusted)]), read).await;
+    let begin = async |from: &str| {
+        let before = begun.load(Ordering::Relaxed);
+        let mut stream = connect(from, to).await;
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf").await.unwrap();
+        until("a body is read", Duration::from_secs(30), async || begun.load(Ordering::Relaxed) > before).await;
+        stream
+    };
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(begin(ATTACKER).await);
+    }
+    tokio::time::pause();
+    // Up to half of the places, a body has its full time.
+    let started = Instant::now();
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(room.open(), 10);
+    seconds_until(&room, 0).await;
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    tokio::time::resume();
+
+    // When all are taken, it has seconds, and the fewer are open, the longer the others may take.
+    let mut proxy = begin(TRUSTED).await;
+    for _ in 1..20 {
+        open.push(begin(ATTACKER).await);
+    }
+    assert_eq!(room.open(), 20);
+    tokio::time::pause();
+    let started = Instant::now();
+    let seconds = seconds_until(&room, 19).await;
+    assert!(seconds < 4.0, "{seconds} s");
+    sleep(Duration::from_secs(5).saturating_sub(started.elapsed())).await;
+    assert!((13..=17).contains(&room.open()), "{}", room.open());
+    // A proxy keeps its time whatever clients do.
+    sleep(Duration::from_secs(9).saturating_sub(started.elapsed())).await;
+    proxy.write_all(b"half").await.unwrap();
+    assert_eq!(status(&mut proxy).await, Some(200));
 }
 
 #[tokio::test]

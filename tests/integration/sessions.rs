@@ -218,6 +218,22 @@ async fn a_device_that_makes_no_sense_is_told_and_nothing_happens() {
     expect_goes_on(&app, &tokens).await;
 }
 
+#[tokio::test]
+async fn every_platform_and_ids_and_names_of_every_length_are_taken() {
+    let flags = [NO_GAP, "--sms-per-mobile-per-day=0", "--image-code=never"];
+    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    let platforms = ["android", "ios", "harmony", "web", "miniprogram", "desktop", "other"];
+    for platform in platforms {
+        let tokens = Tokens::of(&sign_in_on(&app, json!({ "platform": platform })).await.expect(201));
+        assert_eq!(list(&app, &tokens).await[0]["device"], json!({ "platform": platform }));
+    }
+    for (id, name) in [("Az09_-".repeat(3), "名"), ("a".repeat(16), "a"), ("_".repeat(64), &*"名".repeat(64))] {
+        let tokens = Tokens::of(&sign_in_on(&app, json!({ "id": id, "name": name })).await.expect(201));
+        assert_eq!(list(&app, &tokens).await[0]["device"], json!({ "name": name }));
+    }
+    assert_eq!(app.stores.count("sessions WHERE device_hash IS NOT NULL").await, 3);
+}
+
 on_every_backend! {
     async fn sessions_end_and_begin_right_on_instances_whose_clocks_differ(backends: Backends) {
         let flags = ["--jwt-issuer=https://id.example", NO_GAP, "--sms-per-mobile-per-day=0", "--image-code=never"];

@@ -1,10 +1,14 @@
 //! Suspicion of fraud: what causes it, whom it spares, and what it does.
 
+use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{
-    MOBILE, PASSWORD, TestApp, on_every_backend,
-    senders::{DAY, HERE, HOUR, PROXY, THERE, at, messages_to, numbers, scattered_numbers},
+use crate::{
+    challenges::solved,
+    support::{
+        MOBILE, PASSWORD, TestApp, on_every_backend,
+        senders::{DAY, HERE, HOUR, PROXY, THERE, at, messages_to, numbers, scattered_numbers},
+    },
 };
 
 /// An address of 203.0.113.0/24.
@@ -193,6 +197,48 @@ on_every_backend! {
         at(THERE).ask_classic(&app, &mobiles[15]).await.expect_errno(0);
         app.advance(HOUR).await;
         at(HERE).ask_classic(&app, &mobiles[16]).await.expect_errno(0);
+    }
+}
+
+on_every_backend! {
+    async fn a_classic_front_end_that_sends_another_challenge_along_is_not_bound_to_five(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--challenges=picture,pow"]).await;
+        let mobiles: Vec<_> = scattered_numbers(17).collect();
+        for mobile in &mobiles[..15] {
+            at(HERE).ask_classic(&app, mobile).await.expect_errno(0);
+        }
+        let ask = async |mobile: &str, challenge: &str| {
+            app.put_picture("p", "abcd").await;
+            let path = format!("/api/v1.0/sms_codes/{mobile}?image_code=abcd&image_code_id=p");
+            let request = app.request(Method::GET, &path).header("x-forwarded-for", HERE);
+            app.send(request.header("x-challenge-response", challenge)).await
+        };
+        let (mobile, other) = (&mobiles[15], &mobiles[16]);
+        ask(mobile, "picture:p:abcd").await.expect_errno(4201);
+        ask(mobile, "pow:x").await.expect_errno(4004);
+        ask(mobile, &format!("pow:{}", solved(&app, other).await)).await.expect_errno(4004);
+        assert_eq!(messages_to(&app, mobile), 0);
+        let response = format!("pow:{}", solved(&app, mobile).await);
+        ask(mobile, &response).await.expect_errno(0);
+        ask(other, &response).await.expect_errno(4004);
+        assert_eq!((messages_to(&app, mobile), messages_to(&app, other)), (1, 0));
+    }
+}
+
+on_every_backend! {
+    async fn a_slash_56_is_suspicious_by_itself(backends: Backends) {
+        let app = TestApp::start_with(backends, &[PROXY, "--sms-resend-seconds=0"]).await;
+        let mobiles: Vec<_> = scattered_numbers(104).collect();
+        let within = |n: usize, slash_56: u8| format!("2001:db8:7:{slash_56:x}{n:02x}::1");
+        // One /56 redeems, so that the /48 of both may leave some unredeemed; the other /56 may not.
+        for (n, mobile) in mobiles[..80].iter().enumerate() {
+            at(&within(n, 1)).sign_in(&app, mobile).await;
+        }
+        for (n, mobile) in mobiles[80..102].iter().enumerate() {
+            let answer = at(&within(n, 2)).ask(&app, mobile).await;
+            if n < 21 { answer.expect(200) } else { answer.expect_error(403, "image_code_required") };
+        }
+        at(&within(0, 3)).ask(&app, &mobiles[102]).await.expect(200);
     }
 }
 

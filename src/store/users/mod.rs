@@ -183,8 +183,13 @@ pub trait Accounts: Send + Sync {
     async fn delete_user(&self, id: Uuid, cleared: &[String], now: DateTime<Utc>)
     -> Result<Option<Ending>, StoreError>;
 
-    /// Has some sessions of a user forget where they came from; returns how many.
-    async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError>;
+    /// Has some sessions of a user that began at this time or before, the newest ones, forget where they came from.
+    /// Returns when the oldest of them began, to go on from there; `None` once there are none.
+    async fn forget_sessions(
+        &self,
+        user_id: Uuid,
+        begun_until: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError>;
 
     /// Where the owner of a mobile has signed in or refreshed since a time, in at most so many sessions; `None` if the
     /// mobile has no account.

@@ -152,7 +152,7 @@ impl Accounts for Postgres {
             .execute(&mut transaction)
             .await?;
             let ended = end_sessions(&mut transaction, id, None, now).await?;
-            forget_sessions(&mut transaction, id).await?;
+            forget_sessions(&mut transaction, id, DateTime::<Utc>::MAX_UTC).await?;
             clear_guesses(&mut transaction, cleared).await?;
             transaction.finish().await?;
             Ok(ended)
@@ -160,8 +160,12 @@ impl Accounts for Postgres {
         bounded(STORE, again(change)).await
     }
 
-    async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError> {
-        bounded(STORE, forget_sessions(&self.pool, user_id)).await
+    async fn forget_sessions(
+        &self,
+        user_id: Uuid,
+        begun_until: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
+        bounded(STORE, forget_sessions(&self.pool, user_id, begun_until)).await
     }
 
     async fn acquaintances(
@@ -204,20 +208,27 @@ impl Accounts for Postgres {
 }
 
 /// See [`Accounts::forget_sessions`].
-async fn forget_sessions(executor: impl PgExecutor<'_>, user_id: Uuid) -> sqlx::Result<u64> {
+async fn forget_sessions(
+    executor: impl PgExecutor<'_>,
+    user_id: Uuid,
+    begun_until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
     let query = sqlx::query(
         "UPDATE sessions
          SET ip = NULL, user_agent = NULL, last_ip = NULL, last_user_agent = NULL, device_hash = NULL,
              device_name = NULL, platform = NULL
          WHERE id IN (
              SELECT id FROM sessions
-             WHERE user_id = $1
+             WHERE user_id = $1 AND created_at <= $3
                AND coalesce(ip, user_agent, last_ip, last_user_agent, device_hash, device_name, platform) IS NOT NULL
              ORDER BY created_at DESC LIMIT $2
-         )",
+         )
+         RETURNING id, created_at",
     );
-    let forgotten = query.bind(user_id).bind(i64::from(FORGOTTEN_AT_ONCE)).execute(executor).await?;
-    Ok(forgotten.rows_affected())
+    let query = query.bind(user_id).bind(i64::from(FORGOTTEN_AT_ONCE)).bind(begun_until);
+    let rows = query.fetch_all(executor).await?;
+    let begun = rows.iter().map(|row| Stored::of("sessions", row).get("created_at"));
+    Ok(begun.collect::<sqlx::Result<Vec<_>>>()?.into_iter().min())
 }
 
 fn acquaintances_from(rows: &[PgRow]) -> sqlx::Result<Option<Acquaintances>> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{
     super::{
         Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, bounded, is_taken,
-        rows::{Stored, user_columns},
+        rows::{Stored, Time, user_columns},
     },
     STORE, Sqlite, clear_guesses, end_sessions, user_from,
 };
@@ -159,7 +159,7 @@ impl Accounts for Sqlite {
             .execute(&mut *transaction)
             .await?;
             let ended = end_sessions(&mut transaction, id, None, now).await?;
-            forget_sessions(&mut transaction, id).await?;
+            forget_sessions(&mut transaction, id, DateTime::<Utc>::MAX_UTC).await?;
             clear_guesses(&mut transaction, cleared).await?;
             transaction.commit().await?;
             Ok(ended)
@@ -167,12 +167,16 @@ impl Accounts for Sqlite {
         .await
     }
 
-    async fn forget_sessions(&self, user_id: Uuid) -> Result<u64, StoreError> {
+    async fn forget_sessions(
+        &self,
+        user_id: Uuid,
+        begun_until: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, StoreError> {
         bounded(STORE, async {
             let mut transaction = self.writer.begin().await?;
-            let forgotten = forget_sessions(&mut transaction, user_id).await?;
+            let oldest = forget_sessions(&mut transaction, user_id, begun_until).await?;
             transaction.commit().await?;
-            Ok(forgotten)
+            Ok(oldest)
         })
         .await
     }
@@ -217,19 +221,27 @@ impl Accounts for Sqlite {
 }
 
 /// See [`Accounts::forget_sessions`].
-async fn forget_sessions(connection: &mut SqliteConnection, user_id: Uuid) -> sqlx::Result<u64> {
+async fn forget_sessions(
+    connection: &mut SqliteConnection,
+    user_id: Uuid,
+    begun_until: DateTime<Utc>,
+) -> sqlx::Result<Option<DateTime<Utc>>> {
     let query = sqlx::query(
         "UPDATE sessions
          SET ip = NULL, user_agent = NULL, last_ip = NULL, last_user_agent = NULL, device_hash = NULL,
              device_name = NULL, platform = NULL
          WHERE id IN (
              SELECT id FROM sessions
-             WHERE user_id = $1
+             WHERE user_id = $1 AND created_at <= $3
                AND coalesce(ip, user_agent, last_ip, last_user_agent, device_hash, device_name, platform) IS NOT NULL
              ORDER BY created_at DESC LIMIT $2
-         )",
+         )
+         RETURNING id, created_at",
     );
-    Ok(query.bind(user_id).bind(FORGOTTEN_AT_ONCE).execute(connection).await?.rows_affected())
+    let query = query.bind(user_id).bind(FORGOTTEN_AT_ONCE).bind(begun_until.timestamp_micros());
+    let rows = query.fetch_all(connection).await?;
+    let begun = rows.iter().map(|row| Ok(Stored::of("sessions", row).get::<Time>("created_at")?.0));
+    Ok(begun.collect::<sqlx::Result<Vec<_>>>()?.into_iter().min())
 }
 
 fn acquaintances_from(rows: &[SqliteRow]) -> sqlx::Result<Option<Acquaintances>> {
