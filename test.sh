@@ -61,6 +61,9 @@ fi
 export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_VALKEY_SERVER=$valkey_server
 export TEST_NGINX=$nginx TEST_PGBOUNCER=$pgbouncer TEST_HAPROXY=$haproxy
 
+# Most tests wait for servers rather than for the processor.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) * 3))}
+
 if [ $# -gt 0 ]; then
   run env TMPDIR="$tmp/t" cargo test --locked "$@"
   exit
