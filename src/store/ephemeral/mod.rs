@@ -196,8 +196,11 @@ pub struct UsedCode {
 #[derive(Clone, Debug)]
 enum Kept {
     InProcess(in_process::StoredCode),
-    /// Fields and values by turns.
-    Redis(Vec<String>),
+    /// It stays where it is: what it was used up by, and the keys of its message's flows, one a line.
+    Redis {
+        digest: String,
+        flows: String,
+    },
 }
 
 /// What came of presenting a code.

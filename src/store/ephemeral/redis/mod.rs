@@ -158,11 +158,7 @@ impl EphemeralStore for Redis {
     }
 
     async fn redeem_code(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
-        if self.clustered {
-            self.redeem_in_a_cluster(attempt).await
-        } else {
-            Ok(self.redemptions.call(self.present(attempt)).await??.redemption)
-        }
+        if self.clustered { self.redeem_in_a_cluster(attempt).await } else { self.redeem_in_a_batch(attempt).await }
     }
 
     async fn restore_code(&self, used: &UsedCode) -> Result<(), StoreError> {

@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
 use fred::types::{Key, Value};
 use futures_util::future::try_join_all;
 
 use super::{
-    super::{Admission, As, Attempt, Counter, Kept, Redemption, Tally, UsedCode},
+    super::{Admission, As, Attempt, Kept, Redemption, UsedCode},
     Redis, STORE, TIMEOUT, count_of, duration, flag,
     link::Link,
     millis, millis_of, run, scripts,
@@ -31,7 +30,8 @@ pub struct Presented {
     pub args: Vec<Value>,
     /// The names of the counters.
     pub names: Vec<LimitName>,
-    pub is_fixed: bool,
+    /// What was presented; nothing at a fixed code.
+    pub digest: Option<String>,
     /// What undoes it, but for the code.
     pub used: UsedCode,
     pub presence: Presence,
@@ -52,12 +52,14 @@ impl Call for Presented {
 /// What came of an attempt.
 pub struct Answer {
     pub redemption: Redemption,
+    /// Was there nothing to guess at?
+    at_nothing: bool,
     /// The wrong guesses that a right code cleared.
     cleared: Vec<String>,
 }
 
 /// What the script says of an attempt.
-type Outcome = (i64, i64, i64, String, Vec<String>, Vec<String>);
+type Outcome = (i64, i64, i64, String, Vec<String>);
 
 /// Redeems codes.
 pub struct Redemptions {
@@ -92,16 +94,18 @@ impl Redemptions {
 }
 
 impl Presented {
-    fn answer(&self, (outcome, number, rest, text, fields, cleared): Outcome) -> Result<Answer, StoreError> {
+    fn answer(&self, (outcome, number, rest, text, cleared): Outcome) -> Result<Answer, StoreError> {
         let redemption = match outcome {
             2 => Redemption::Repeated(text),
             1 => Redemption::Accepted(Box::new(UsedCode {
-                code: (!self.is_fixed).then_some(Kept::Redis(fields)),
-                ttl: duration(rest),
+                code: self.digest.clone().map(|digest| Kept::Redis { digest, flows: text }),
                 ..self.used.clone()
             })),
-            0 => Redemption::Wrong { tries_left: (!self.is_fixed).then(|| u32::try_from(number).unwrap_or_default()) },
-            -1 => Redemption::Missing,
+            0 => {
+                let tries_left = self.digest.as_ref().map(|_| u32::try_from(number).unwrap_or_default());
+                Redemption::Wrong { tries_left }
+            }
+            -1 | -6 => Redemption::Missing,
             -2 => {
                 let name = usize::try_from(number).ok().and_then(|place| self.names.get(place));
                 Redemption::Refused { name: *name.ok_or_else(unasked)?, retry_after: duration(rest) }
@@ -110,7 +114,7 @@ impl Presented {
             -5 => Redemption::Refused { name: LimitName::StrangersTries, retry_after: duration(rest) },
             _ => return Err(StoreError::new(STORE, text)),
         };
-        Ok(Answer { redemption, cleared })
+        Ok(Answer { redemption, at_nothing: outcome == -1, cleared })
     }
 }
 
@@ -124,29 +128,47 @@ impl Redis {
         replay: Key,
     ) -> Result<Redemption, StoreError> {
         let redemptions = Redemptions { link: self.link.clone(), clustered: self.clustered };
-        let Answer { redemption, cleared } = redemptions.one(&self.presented(attempt, mobile, code, replay)).await?;
-        if self.clustered
-            && let Redemption::Accepted(used) = &redemption
+        let answer = redemptions.one(&self.presented(attempt, mobile, code, replay)).await?;
+        self.settle(attempt, answer).await
+    }
+
+    /// Redeems a code together with others.
+    pub async fn redeem_in_a_batch(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
+        let (mobile, replay) = (attempt.slot.mobile.as_str(), self.keys.replay(attempt.slot, attempt.replay));
+        let presented = self.presented(attempt, mobile, self.keys.code(attempt.slot), replay);
+        self.settle(attempt, self.redemptions.call(presented).await??).await
+    }
+
+    /// What few redemptions need, beyond the script: a guess at nothing counts before it is answered, and wrong guesses
+    /// are cleared where the script does not reach.
+    async fn settle(
+        &self,
+        attempt: &Attempt<'_>,
+        Answer { redemption, at_nothing, cleared }: Answer,
+    ) -> Result<Redemption, StoreError> {
+        if at_nothing && let Some(refusal) = refusal(self.admit(attempt.nothing, None, true).await?) {
+            return Ok(refusal);
+        }
+        if let Redemption::Accepted(used) = &redemption
+            && let Err(error) = self.follow(attempt, used, &cleared).await
         {
-            self.forget_elsewhere(attempt.guess, mobile, &cleared).await?;
-            self.credit_flows(used.fields(), used.at, 1).await?;
+            // The code is used up: an error would lose the sign-in, and these counts expire.
+            tracing::warn!(%error, "failed to count a redeemed code everywhere");
         }
         Ok(redemption)
     }
 
-    /// An attempt as the script takes it.
-    pub fn present(&self, attempt: &Attempt<'_>) -> Presented {
-        let replay = self.keys.replay(attempt.slot, attempt.replay);
-        self.presented(attempt, attempt.slot.mobile.as_str(), self.keys.code(attempt.slot), replay)
+    async fn follow(&self, attempt: &Attempt<'_>, used: &UsedCode, cleared: &[String]) -> Result<(), StoreError> {
+        self.forget_members(&attempt.guess.counters, cleared).await?;
+        if self.clustered { self.credit_flows(used, 1).await } else { Ok(()) }
     }
 
     /// An attempt at the code with this key and replay; in a cluster with the counters of its mobile alone.
     fn presented(&self, attempt: &Attempt<'_>, mobile: &str, code: Key, replay: Key) -> Presented {
-        let near = |tally: Option<&'_ Tally>| -> Vec<_> {
-            let counters = tally.map_or(&[][..], |tally| &tally.counters).iter();
-            counters.filter(|counter| !self.clustered || counter.subject == mobile).cloned().collect::<Vec<Counter>>()
-        };
-        let (guess, nothing, sign_in) = (near(Some(attempt.guess)), near(Some(attempt.nothing)), near(attempt.sign_in));
+        let is_asker = attempt.fixed.is_none() && attempt.presenter == As::Asker;
+        let guess = attempt.guess.counters.iter().filter(|counter| !self.clustered || counter.subject == mobile);
+        let guess: Vec<_> = guess.take(if is_asker { 1 } else { usize::MAX }).collect();
+        let sign_in = attempt.sign_in.map_or(&[][..], |sign_in| &sign_in.counters);
         let (presenter, names) = match &attempt.presenter {
             _ if attempt.fixed.is_some() => (1, vec![]),
             As::Asker => (0, attempt.asker.keys().collect()),
@@ -157,8 +179,7 @@ impl Redis {
         let mut name = || Value::from(names.next().unwrap_or_default());
         let mut args = vec![
             count_of(&guess),
-            count_of(&nothing),
-            count_of(&sign_in),
+            count_of(sign_in),
             millis_of(attempt.guess.at).into(),
             Value::from(presenter),
             name(),
@@ -168,10 +189,9 @@ impl Redis {
             attempt.replay.map_or("", |replay| &replay.value).into(),
             attempt.replay.map_or(0, |replay| millis(replay.ttl)).into(),
             attempt.guess.id.as_str().into(),
-            attempt.nothing.id.as_str().into(),
             attempt.sign_in.map_or("", |sign_in| &sign_in.id).into(),
         ];
-        let counters = || guess.iter().chain(&nothing).chain(&sign_in);
+        let counters = || guess.iter().copied().chain(sign_in);
         args.extend(counters().map(counter_arg));
         let mut keys = vec![code, self.keys.counter(attempt.unredeemed), replay];
         keys.extend(counters().map(|counter| self.keys.counter(counter)));
@@ -179,7 +199,7 @@ impl Redis {
             keys,
             args,
             names: counters().map(|counter| counter.name).collect(),
-            is_fixed: attempt.fixed.is_some(),
+            digest: attempt.fixed.is_none().then(|| attempt.digest.to_owned()),
             used: UsedCode {
                 slot: attempt.slot.clone(),
                 code: None,
@@ -195,7 +215,7 @@ impl Redis {
     /// Redeems a code where a script reaches the keys of its mobile only: a guess counts elsewhere before it is looked
     /// at, and is taken back unless it was wrong.
     pub async fn redeem_in_a_cluster(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
-        let Attempt { slot, guess, nothing, .. } = attempt;
+        let Attempt { slot, guess, .. } = attempt;
         let mobile = slot.mobile.as_str();
         let counts = attempt.fixed.is_some() || attempt.presenter != As::Asker;
         if counts && let Some(refusal) = refusal(self.admit_elsewhere(guess, mobile).await?) {
@@ -206,12 +226,6 @@ impl Redis {
         if counts && !matches!(redemption, Redemption::Wrong { .. }) {
             self.uncount_groups(guess, &self.elsewhere(guess, mobile)).await?;
         }
-        if matches!(redemption, Redemption::Missing)
-            && let Some(refusal) = refusal(self.admit_elsewhere(nothing, mobile).await?)
-        {
-            self.uncount_groups(nothing, self.groups(nothing, Some(mobile)).last()).await?;
-            return Ok(refusal);
-        }
         Ok(redemption)
     }
 
@@ -220,22 +234,19 @@ impl Redis {
         let mut keys = vec![code, replay];
         let mut args = vec![flag(!self.clustered), millis_of(used.at).into()];
         args.push(used.sign_in.as_ref().map_or("", |sign_in| &sign_in.id).into());
-        args.push(millis(used.ttl).into());
+        args.extend([used.digest().into(), used.flows().into()]);
         if let Some(sign_in) = &used.sign_in {
             keys.extend(sign_in.counters.iter().map(|counter| self.keys.counter(counter)));
             args.extend(sign_in.counters.iter().map(counter_arg));
         }
-        let fields = used.fields();
-        args.extend(fields.iter().map(|field| field.as_str().into()));
         let _: Value = self.run(&scripts::RESTORE, keys, args).await?;
-        if self.clustered { self.credit_flows(fields, used.at, -1).await } else { Ok(()) }
+        if self.clustered { self.credit_flows(used, -1).await } else { Ok(()) }
     }
 
-    /// Adds to the codes redeemed in the flows of a code, given by its fields.
-    pub async fn credit_flows(&self, fields: &[String], at: DateTime<Utc>, by: i64) -> Result<(), StoreError> {
-        let flows = fields.chunks_exact(2).find(|field| field[0] == "flows").map_or("", |field| &field[1]);
-        let credits = flows.lines().map(|flow| async move {
-            let args = vec![millis_of(at).into(), by.into()];
+    /// Adds to the codes redeemed in the flows of a code.
+    async fn credit_flows(&self, used: &UsedCode, by: i64) -> Result<(), StoreError> {
+        let credits = used.flows().lines().map(|flow| async move {
+            let args = vec![millis_of(used.at).into(), by.into()];
             let _: Value = self.run(&scripts::ADD_REDEEMED, vec![flow.into()], args).await?;
             Ok(())
         });
@@ -244,10 +255,18 @@ impl Redis {
 }
 
 impl UsedCode {
-    fn fields(&self) -> &[String] {
+    /// What used it up; empty of a fixed code.
+    fn digest(&self) -> &str {
         match &self.code {
-            Some(Kept::Redis(fields)) => fields,
-            Some(Kept::InProcess(_)) | None => &[],
+            Some(Kept::Redis { digest, .. }) => digest,
+            Some(Kept::InProcess(_)) | None => "",
+        }
+    }
+
+    fn flows(&self) -> &str {
+        match &self.code {
+            Some(Kept::Redis { flows, .. }) => flows,
+            Some(Kept::InProcess(_)) | None => "",
         }
     }
 }

@@ -172,16 +172,20 @@ impl Redis {
             tally.counters.iter().filter(|counter| !self.clustered || counter.subject == first.subject).collect();
         let keys = near.iter().map(|counter| self.keys.counter(counter)).collect();
         let cleared: Vec<String> = self.run(&scripts::CLEAR, keys, Vec::new()).await?;
-        self.forget_elsewhere(tally, &first.subject, &cleared).await
+        let far = tally.counters.iter().filter(|counter| self.clustered && counter.subject != first.subject);
+        self.forget_members(far, &cleared).await
     }
 
-    /// Takes members out of the counters of a tally that are of other subjects than this one.
-    pub async fn forget_elsewhere(&self, tally: &Tally, subject: &str, members: &[String]) -> Result<(), StoreError> {
-        if !self.clustered || members.is_empty() {
+    /// Takes members out of counters.
+    pub async fn forget_members(
+        &self,
+        counters: impl IntoIterator<Item = &Counter>,
+        members: &[String],
+    ) -> Result<(), StoreError> {
+        if members.is_empty() {
             return Ok(());
         }
-        let far = tally.counters.iter().filter(|counter| counter.subject != subject);
-        let forget = far.map(|counter| {
+        let forget = counters.into_iter().map(|counter| {
             traces::call(STORE, self.link.pool.zrem::<(), _, _>(self.keys.counter(counter), members.to_vec()))
         });
         try_join_all(forget).await.map(drop).map_err(|error| self.link.unavailable(&error))

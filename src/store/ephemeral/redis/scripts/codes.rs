@@ -2,10 +2,10 @@
 //!
 //! A code is a hash: `digest`, `tries` of each asker and known device, `others` (tries left to all others), `sender`
 //! (the asker whose message was sent), `flows` (the keys of its message's flows, one a line), for each asker `a:` and
-//! its name with the tries left and when it asked, and for each known device `k:` and its name with the tries left. Of
-//! one that is used up, `used` is left: its digest, for the life that it had. What was in the place of a code stays as it
-//! was, for the life that it had, under the key of the code and `:former`. With `falls_back`, the digest there is right,
-//! too.
+//! its name with the tries left and when it asked, and for each known device `k:` and its name with the tries left. One
+//! that is used up has, for the life that is left, `used` (the digest that was presented) and `issued` in place of
+//! `digest`. What was in the place of a code stays as it was, for the life that it had, under the key of the code and
+//! `:former`. With `falls_back`, the digest there is right, too.
 
 use std::sync::LazyLock;
 
@@ -39,6 +39,7 @@ const CODES: &str = "
     local function join(code, name, asked_at)
         local fields = redis.call('HGETALL', code)
         local stored, own, askers, oldest = by_name(fields), 'a:' .. name, 0, nil
+        if not stored.digest then return end
         local function put_own(tries) redis.call('HSET', code, own, string.format('%d %.0f', tries, asked_at)) end
         for i = 1, #fields, 2 do
             local tries, at = asker(fields[i], fields[i + 1])
@@ -54,7 +55,6 @@ const CODES: &str = "
                 end
             end
         end
-        if askers == 0 then return end
         if askers < ASKERS then
             put_own(tonumber(stored.tries))
         elseif oldest then
@@ -80,9 +80,10 @@ pub static ISSUE: LazyLock<Script> = LazyLock::new(|| {
          local function issue(digest, tries, life, sender, flows)
              local own, others = 'a:' .. sender, {}
              local before = redis.call('HGETALL', code)
+             local stored = by_name(before)
              for i = 1, #before, 2 do
                  local _, at = asker(before[i], before[i + 1])
-                 if at and before[i] ~= own and at + life > now then others[#others + 1] = {before[i], at} end
+                 if at and stored.digest and before[i] ~= own and at + life > now then others[#others + 1] = {before[i], at} end
              end
              table.sort(others, function(a, b) return a[2] > b[2] end)
              local fields = {'digest', digest, 'tries', tries, 'others', tries, 'sender', sender, 'flows', flows,
@@ -93,7 +94,7 @@ pub static ISSUE: LazyLock<Script> = LazyLock::new(|| {
              end
              if #before == 0 then
                  redis.call('DEL', code .. FORMER)
-             elseif not by_name(before).falls_back then
+             elseif not stored.falls_back then
                  put(code .. FORMER, before, redis.call('PTTL', code))
              end
              put(code, fields, life)
@@ -143,17 +144,18 @@ pub static FALL_BACK: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Attempts, one after the other. `KEYS` of each: code, the counter of unredeemed codes, replay, the counters of the
-/// guess, of a guess at nothing and of the sign-in. `ARGV`: 1 to count in the flows, too; of each: the numbers of those
-/// three, now, presenter (0 asker, 1 other, 2 known device), its names or nothing, digest, fixed digest or nothing,
-/// value and milliseconds of the replay or nothing, ids of the three, counters. Returns of each the outcome, two
-/// numbers, a text and two lists: 1 accepted (milliseconds of the code; its fields; the wrong guesses cleared), 0 wrong
-/// (tries left), -1 missing, -2 refused (counter, milliseconds), 2 repeated (the value of the replay), -3 failed (the
-/// reason), -4 no asker, -5 the tries of all others used up (milliseconds): one that fails leaves the others alone.
+/// guess (of an asker, who counts none, the one to clear) and of the sign-in. `ARGV`: 1 to count in the flows, too; of
+/// each: the numbers of those two, now, presenter (0 asker, 1 other, 2 known device), its names or nothing, digest, fixed
+/// digest or nothing, value and milliseconds of the replay or nothing, ids of the two, counters. Returns of each the
+/// outcome, two numbers, a text and a list: 1 accepted (the flows; the wrong guesses cleared), 0 wrong (tries left), -1
+/// nothing to guess at, -2 refused (counter, milliseconds), 2 repeated (the value of the replay), -3 failed (the reason),
+/// -4 no asker, -5 the tries of all others used up (milliseconds), -6 used by this very digest: one that fails leaves
+/// the others alone.
 ///
 /// The comparison needs no constant time: both sides are keyed hashes that no caller can steer.
 pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
     code_script(
-        "local KEYS_BEFORE_COUNTERS, ARGS_BEFORE_COUNTERS = 3, 14
+        "local KEYS_BEFORE_COUNTERS, ARGS_BEFORE_COUNTERS = 3, 12
          local ASKER, OTHER = '0', '1'
 
          -- The field that has the tries of a presenter, and how many are left.
@@ -187,22 +189,21 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
              redis.call('DEL', code)
          end
 
-         local function redeem(key, arg, n, at_nothing, at_sign_in)
+         local function redeem(key, arg, n, at_sign_in)
              local code, unredeemed, replay = KEYS[key], KEYS[key + 1], KEYS[key + 2]
-             local now, presenter, names = tonumber(ARGV[arg + 3]), ARGV[arg + 4], {ARGV[arg + 5], ARGV[arg + 6]}
-             local digest, fixed, value = ARGV[arg + 7], ARGV[arg + 8], ARGV[arg + 9]
+             local now, presenter, names = tonumber(ARGV[arg + 2]), ARGV[arg + 3], {ARGV[arg + 4], ARGV[arg + 5]}
+             local digest, fixed, value = ARGV[arg + 6], ARGV[arg + 7], ARGV[arg + 8]
              key, arg = key + KEYS_BEFORE_COUNTERS, arg + ARGS_BEFORE_COUNTERS
-             local guess_id, nothing_id, sign_in_id = ARGV[arg - 3], ARGV[arg - 2], ARGV[arg - 1]
-             local nothing, sign_in = n, n + at_nothing
+             local life, guess_id, sign_in_id = ARGV[arg - 3], ARGV[arg - 2], ARGV[arg - 1]
 
              if value ~= '' then
                  local kept = redis.call('GET', replay)
-                 if kept then return {2, 0, 0, kept, {}, {}} end
+                 if kept then return {2, 0, 0, kept, {}} end
              end
 
              local function refusal(first, counters)
                  local refusing, wait = survey(key + first, arg + first, counters, 0, now)
-                 return refusing ~= -1 and {-2, first + refusing, wait, '', {}, {}}
+                 return refusing ~= -1 and {-2, first + refusing, wait, '', {}}
              end
              -- Hardly any mobile has wrong guesses: one look tells, and saves the others.
              local function guessed()
@@ -213,81 +214,74 @@ pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
                  local refused = guessed() and refusal(0, n)
                  if refused then return refused end
              end
-             local right, fields, stored, field, tries = fixed, {}, nil, nil, 1
+             local right, stored, field, tries = fixed, nil, nil, 1
              if fixed == '' then
-                 fields = redis.call('HGETALL', code)
-                 stored = by_name(fields)
+                 stored = by_name(redis.call('HGETALL', code))
                  right, tries = stored.digest, 0
-                 -- Sent twice: no guess.
-                 if stored.used == digest then return {-1, 0, 0, '', {}, {}} end
+                 if stored.used == digest then return {-6, 0, 0, '', {}} end
                  if right then
                      if stored.falls_back and redis.call('HGET', code .. FORMER, 'digest') == digest then
                          right = digest
                      end
                      field, tries = tries_of(stored, presenter, names)
-                     if not field then return {-4, 0, 0, '', {}, {}} end
+                     if not field then return {-4, 0, 0, '', {}} end
                      if tries == 0 and presenter == OTHER then
-                         return {-5, 0, redis.call('PTTL', code), '', {}, {}}
+                         return {-5, 0, redis.call('PTTL', code), '', {}}
                      end
                  end
              end
-             if tries == 0 then
-                 local refused = refusal(nothing, at_nothing)
-                 count(key + nothing, arg + nothing, at_nothing, 0, nothing_id, now, not refused)
-                 return refused or {-1, 0, 0, '', {}, {}}
-             end
-             local refused = refusal(sign_in, at_sign_in)
+             if tries == 0 then return {-1, 0, 0, '', {}} end
+             local refused = refusal(n, at_sign_in)
              if refused then return refused end
 
              if right ~= digest then
                  if presenter ~= ASKER then count(key, arg, n, 0, guess_id, now, true) end
                  if stored then use_try(code, stored, presenter, field, tries) end
-                 return {0, tries - 1, 0, '', {}, {}}
+                 return {0, tries - 1, 0, '', {}}
              end
-             local life = stored and redis.call('PTTL', code) or 0
              local cleared = stored and guessed() and clear(key, n) or {}
-             redis.call('DEL', code, unredeemed)
+             redis.call('DEL', unredeemed)
              if stored then
-                 redis.call('HSET', code, 'used', digest)
-                 redis.call('PEXPIRE', code, life)
+                 redis.call('HDEL', code, 'digest')
+                 redis.call('HSET', code, 'used', digest, 'issued', stored.digest)
              end
-             count(key + sign_in, arg + sign_in, at_sign_in, 0, sign_in_id, now, true)
+             count(key + n, arg + n, at_sign_in, 0, sign_in_id, now, true)
              if stored and ARGV[1] == '1' then
                  for flow in string.gmatch(stored.flows, '[^\\n]+') do add_redeemed(flow, now, 1) end
              end
-             if value ~= '' then redis.call('SET', replay, value, 'PX', ARGV[arg - 4]) end
-             return {1, 0, life, '', fields, cleared}
+             if value ~= '' then redis.call('SET', replay, value, 'PX', life) end
+             return {1, 0, 0, stored and stored.flows or '', cleared}
          end
 
          local outcomes, key, arg = {}, 1, 2
          while KEYS[key] do
-             local guess, nothing, sign_in = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2])
-             local done, outcome = pcall(redeem, key, arg, guess, nothing, sign_in)
+             local guess, sign_in = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1])
+             local done, outcome = pcall(redeem, key, arg, guess, sign_in)
              local reason = type(outcome) == 'table' and outcome.err or outcome
              -- The server is no primary any more, and whoever is connected has to hear of it.
              if not done and tostring(reason):find('^READONLY') then return redis.error_reply(reason) end
-             outcomes[#outcomes + 1] = done and outcome or {-3, 0, 0, tostring(reason), {}, {}}
-             local n = guess + nothing + sign_in
+             outcomes[#outcomes + 1] = done and outcome or {-3, 0, 0, tostring(reason), {}}
+             local n = guess + sign_in
              key, arg = key + KEYS_BEFORE_COUNTERS + n, arg + ARGS_BEFORE_COUNTERS + n
          end
          return outcomes",
     )
 });
 
-/// `KEYS`: code, replay, the counters of the sign-in. `ARGV`: 1 to count in the flows, too, now, the id, milliseconds
-/// of the code, counters, its fields.
+/// `KEYS`: code, replay, the counters of the sign-in. `ARGV`: 1 to count in the flows, too, now, the id, the digest that
+/// used the code up, its flows, counters.
 pub static RESTORE: LazyLock<Script> = LazyLock::new(|| {
     code_script(
         "local now, n = tonumber(ARGV[2]), #KEYS - 2
          redis.call('DEL', KEYS[2])
-         uncount(3, 5, n, 0, ARGV[3], now)
-         local fields = {unpack(ARGV, 5 + n)}
-         if #fields == 0 then return 0 end
+         uncount(3, 6, n, 0, ARGV[3], now)
          if ARGV[1] == '1' then
-             for flow in string.gmatch(by_name(fields).flows, '[^\\n]+') do add_redeemed(flow, now, -1) end
+             for flow in string.gmatch(ARGV[5], '[^\\n]+') do add_redeemed(flow, now, -1) end
          end
-         if redis.call('HGET', KEYS[1], 'digest') then return 0 end
-         put(KEYS[1], fields, ARGV[4])
-         return 1",
+         if redis.call('HGET', KEYS[1], 'used') == ARGV[4] then
+             redis.call('HSET', KEYS[1], 'digest', redis.call('HGET', KEYS[1], 'issued'))
+             redis.call('HDEL', KEYS[1], 'used', 'issued')
+         end
+         return 0",
     )
 });
