@@ -249,7 +249,7 @@ async fn redeem(codes: &dyn EphemeralStore, slot: &CodeSlot) -> Redemption {
         asker: &asker(mobile),
         presenter: As::Asker,
         guess: &tally(mobile, vec![here.clone(), counter(LimitName::WrongCodes, mobile), at_all.clone()]),
-        nothing: &tally(mobile, vec![here, at_all]),
+        nothing: &|| tally(mobile, vec![here.clone(), at_all.clone()]),
         sign_in: Some(&tally(mobile, vec![counter(LimitName::SignInsPerUser, mobile)])),
         unredeemed: &counter(LimitName::SmsUnredeemed, mobile),
         replay: None,

@@ -93,7 +93,7 @@ impl Login {
                     Presented::Repeated(value) => {
                         let (id, created_at) = recall(&value).ok_or(Error::SmsCodeExpired)?;
                         let expires_at = this.sessions.lifetime.expiry(created_at, created_at);
-                        this.repeat(mobile, &NewSession { id, created_at, expires_at, ..session }).await
+                        Box::pin(this.repeat(mobile, &NewSession { id, created_at, expires_at, ..session })).await
                     }
                 }
             })

@@ -136,7 +136,7 @@ impl SmsCodes {
     async fn compare_fixed(&self, comparison: &Comparison<'_>, fixed: &str) -> Result<Redemption, Error> {
         let Presentation { mobile, origin, .. } = comparison.presentation;
         let guess = self.limits.guess_at_test_code(mobile, origin);
-        let nothing = Tally { counters: vec![], ..guess.clone() };
+        let nothing = || Tally { counters: vec![], ..guess.clone() };
         let unredeemed = self.limits.unredeemed(mobile);
         let attempt = comparison.attempt(As::Other, &guess, &nothing, None, &unredeemed);
         Ok(self.codes.redeem_code(&Attempt { fixed: Some(fixed), ..attempt }).await?)
@@ -144,6 +144,8 @@ impl SmsCodes {
 
     /// Compares on the terms of who asks. An asker has tries at the code that are counted nowhere else. All others count
     /// as strangers until a limit objects.
+    ///
+    /// What few codes need is boxed: every sign-in moves this future.
     async fn compare(&self, comparison: &Comparison<'_>) -> Result<Redemption, Error> {
         let Presentation { mobile, origin, challenge, .. } = comparison.presentation;
         let guessed = Guessed::Codes;
@@ -156,7 +158,7 @@ impl SmsCodes {
                     self.compare_as(comparison, As::KnownDevice(device.clone()), &sender).await?
                 }
                 _ if may_be_asker => self.compare_as(comparison, As::Asker, &sender).await?,
-                _ => self.compare_as_other(comparison, &sender).await?,
+                _ => Box::pin(self.compare_as_other(comparison, &sender)).await?,
             };
             let objection = match compared {
                 Ok(Redemption::NotAsker) => {
@@ -170,7 +172,7 @@ impl SmsCodes {
                 break objection;
             }
             self.guesses.record_bound(&objection, guessed, mobile, origin);
-            sender = self.guesses.sender(mobile, origin).await?;
+            sender = Box::pin(self.guesses.sender(mobile, origin)).await?;
             if !sender.is_known() {
                 break objection;
             }
@@ -178,10 +180,10 @@ impl SmsCodes {
         let (name, retry_after) = match objection {
             Objection::Limit { name, retry_after } => (name, retry_after),
             Objection::Exhausted => {
-                let beyond = self.guesses.beyond(guessed, mobile, origin, &sender, challenge).await?;
-                let compared = self.compare_as(comparison, As::Other, &sender).await;
+                let beyond = Box::pin(self.guesses.beyond(guessed, mobile, origin, &sender, challenge)).await?;
+                let compared = Box::pin(self.compare_as(comparison, As::Other, &sender)).await;
                 if !matches!(compared, Ok(Ok(Redemption::Accepted(_) | Redemption::Wrong { .. }))) {
-                    self.guesses.give_back_beyond(&beyond).await;
+                    Box::pin(self.guesses.give_back_beyond(&beyond)).await;
                 }
                 match compared? {
                     Ok(redemption) => return Ok(redemption),
@@ -219,7 +221,7 @@ impl SmsCodes {
     ) -> Result<Result<Redemption, Objection>, Error> {
         let Presentation { mobile, origin, .. } = comparison.presentation;
         let guess = self.limits.guess(Guessed::Codes, mobile, origin, sender);
-        let nothing = self.limits.guess_at_nothing(mobile, origin, sender);
+        let nothing = || self.limits.guess_at_nothing(mobile, origin, sender);
         let unredeemed = self.limits.unredeemed(mobile);
         let sign_in = comparison.signs_in.then(|| self.limits.sign_in(mobile, origin, sender));
         let attempt = comparison.attempt(who, &guess, &nothing, sign_in.as_ref(), &unredeemed);
@@ -257,7 +259,7 @@ impl Comparison<'_> {
         &'a self,
         presenter: As,
         guess: &'a Tally,
-        nothing: &'a Tally,
+        nothing: &'a (dyn Fn() -> Tally + Sync),
         sign_in: Option<&'a Tally>,
         unredeemed: &'a Counter,
     ) -> Attempt<'a> {

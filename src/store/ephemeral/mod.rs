@@ -151,7 +151,6 @@ pub enum As {
 }
 
 /// A code is presented.
-#[derive(Debug)]
 pub struct Attempt<'a> {
     /// Where the code should be.
     pub slot: &'a CodeSlot,
@@ -168,8 +167,8 @@ pub struct Attempt<'a> {
     /// clears the first counter, and what it counted from the others, unless it is a fixed code, which can be had at any
     /// time.
     pub guess: &'a Tally,
-    /// A guess where no code is, or no try is left. It refuses that answer.
-    pub nothing: &'a Tally,
+    /// A guess where no code is, or no try is left. It refuses that answer. Few attempts need it.
+    pub nothing: &'a (dyn Fn() -> Tally + Sync),
     /// The sign-in that a right code leads to. It refuses the comparison. Its counters are of the slot's mobile.
     pub sign_in: Option<&'a Tally>,
     /// A right code clears it.

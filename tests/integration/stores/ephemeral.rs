@@ -136,7 +136,7 @@ impl Bed {
             asker: presentation.asker,
             presenter: presentation.presenter.clone(),
             guess: presentation.guess,
-            nothing: presentation.nothing,
+            nothing: &|| presentation.nothing.clone(),
             sign_in: presentation.sign_in,
             unredeemed: &counter(LimitName::SmsUnredeemed, None, Some(3)),
             replay: presentation.replay,

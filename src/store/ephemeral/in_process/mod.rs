@@ -314,9 +314,9 @@ impl State {
                 Err(Redemption::Missing)
             }
             Some((Tries::Left(0), ..)) | None => {
-                let admission = self.survey(attempt.nothing, 0)?;
-                let refusal = refusal(admission);
-                self.count(attempt.nothing, refusal.is_none());
+                let nothing = (attempt.nothing)();
+                let refusal = refusal(self.survey(&nothing, 0)?);
+                self.count(&nothing, refusal.is_none());
                 Err(refusal.unwrap_or(Redemption::Missing))
             }
         })

@@ -146,7 +146,7 @@ impl Redis {
         attempt: &Attempt<'_>,
         Answer { redemption, at_nothing, cleared }: Answer,
     ) -> Result<Redemption, StoreError> {
-        if at_nothing && let Some(refusal) = refusal(self.admit(attempt.nothing, None, true).await?) {
+        if at_nothing && let Some(refusal) = refusal(self.admit(&(attempt.nothing)(), None, true).await?) {
             return Ok(refusal);
         }
         if let Redemption::Accepted(used) = &redemption

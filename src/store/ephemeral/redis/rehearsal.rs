@@ -86,7 +86,6 @@ impl Redis {
         };
         let message = tally(vec![counter(None), counter(Some("part"))], vec![flow]);
         let guess = tally(vec![counter(Some("here")), counter(Some("everywhere"))], Vec::new());
-        let nothing = tally(Vec::new(), Vec::new());
         let sign_in = tally(vec![counter(Some("sign-in"))], Vec::new());
         let (code, replay) = (self.keys.code_of(NAME, subject), self.keys.replay_of(subject, NAME));
         let pending = PendingCode { digest: DIGEST.to_owned(), tries_per_asker: 2, ttl: TTL };
@@ -109,7 +108,7 @@ impl Redis {
                 asker: &asker,
                 presenter,
                 guess: &guess,
-                nothing: &nothing,
+                nothing: &|| tally(Vec::new(), Vec::new()),
                 sign_in: Some(&sign_in),
                 unredeemed: &counter(Some("unredeemed")),
                 replay: Some(&Replay { key: NAME.to_owned(), value: NAME.to_owned(), ttl: TTL }),

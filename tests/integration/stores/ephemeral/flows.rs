@@ -47,7 +47,7 @@ async fn redeem(bed: &Bed, n: usize) -> UsedCode {
         asker: &asker,
         presenter: As::Asker,
         guess: &nothing,
-        nothing: &nothing,
+        nothing: &|| nothing.clone(),
         sign_in: None,
         unredeemed: &Counter {
             subject: slot_of(n).mobile.as_str().to_owned(),

@@ -61,7 +61,7 @@ contract! {
             asker: &asker,
             presenter: As::Asker,
             guess: &nothing,
-            nothing: &nothing,
+            nothing: &|| nothing.clone(),
             sign_in: None,
             unredeemed: &unredeemed,
             replay: None,

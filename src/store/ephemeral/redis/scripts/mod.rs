@@ -68,30 +68,31 @@ const TALLIES: &str = "
         return 10 * open > UNREDEEMED_TENTHS * busiest
     end
 
-    -- Adds to a sum; what is older than the oldest goes, and nothing is kept of 0.
-    local function add(key, kind, at, by, oldest, ttl)
+    -- Adds to a sum, of which nothing is kept at 0. The first of its hour or day lets the key live for as long as all of
+    -- them; what is older than the oldest, if one is given, goes then.
+    local function add(key, kind, at, by, ttl, oldest)
         local sum = redis.call('HINCRBY', key, kind .. at, by)
         if sum <= 0 then
             redis.call('HDEL', key, kind .. at)
-        elseif by > 0 then
+        elseif by > 0 and sum == by then
             redis.call('PEXPIRE', key, ttl)
-            if sum == by then
-                for _, field in ipairs(redis.call('HKEYS', key)) do
-                    if tonumber(string.match(field, '%d+$')) < oldest then redis.call('HDEL', key, field) end
-                end
+            if not oldest then return end
+            for _, field in ipairs(redis.call('HKEYS', key)) do
+                if tonumber(string.match(field, '%d+$')) < oldest then redis.call('HDEL', key, field) end
             end
         end
     end
 
     local function add_sent(key, now, by)
         local hour = math.floor(now / HOUR)
-        add(key, 's', hour, by, hour - HOURS + 1, HOURLY_TTL)
+        add(key, 's', hour, by, HOURLY_TTL, hour - HOURS + 1)
     end
 
     local function add_redeemed(key, now, by)
         local hour, day = math.floor(now / HOUR), math.floor(now / DAY)
-        add(key, 'r', hour, by, hour - HOURS + 1, HOURLY_TTL)
-        add(key .. DAILY, '', day, by, day - DAYS + 1, DAILY_TTL)
+        -- A message before it has let the old ones go.
+        add(key, 'r', hour, by, HOURLY_TTL)
+        add(key .. DAILY, '', day, by, DAILY_TTL, day - DAYS + 1)
     end
 
     -- Of a tally of n counters and m flows: which counter refuses (-1: none), for how long, which counter or flow is
