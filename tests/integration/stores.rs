@@ -324,7 +324,7 @@ on_every_backend! {
 
 on_every_backend! {
     async fn migrating_again_and_at_the_same_time_changes_nothing(backends: Backends) {
-        let stores = Stores::create(backends).await;
+        let stores = Stores::empty(backends).await;
         let (first, second) = (
             users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),
             users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),

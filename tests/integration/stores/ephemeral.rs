@@ -23,7 +23,8 @@ use uuid::Uuid;
 
 use crate::support::{
     MOBILE,
-    backends::{Backends, Stores, server},
+    backends::{Backends, Stores},
+    needs::need,
     servers::Server,
 };
 
@@ -46,7 +47,7 @@ impl Bed {
 
     async fn redis() -> Self {
         let stores = Stores::create(Backends::SQLITE_AND_REDIS).await;
-        Self::on(stores, Some(server("TEST_REDIS_URL")), None).await
+        Self::on(stores, Some(need("TEST_REDIS_URL")), None).await
     }
 
     async fn cluster() -> Self {

@@ -11,6 +11,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::{needs::need, templates};
+
 /// A combination of back ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Backends {
@@ -33,14 +35,24 @@ pub struct Stores {
     redis: Option<(Client, String)>,
 }
 
-/// The servers come from `test.sh`.
-pub fn server(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by ./test.sh"))
-}
-
 impl Stores {
+    /// With the schema of this version.
     pub async fn create(backends: Backends) -> Self {
-        let database = if backends.postgresql { Some(Arc::new(Database::create().await)) } else { None };
+        let template = if backends.postgresql { templates::postgresql().await } else { "" };
+        let stores = Self::of(backends, template).await;
+        if !backends.postgresql {
+            templates::sqlite(&stores.folder.path().join("phonepass.db")).await;
+        }
+        stores
+    }
+
+    /// Without any schema: what a first start finds.
+    pub async fn empty(backends: Backends) -> Self {
+        Self::of(backends, "template1").await
+    }
+
+    async fn of(backends: Backends, template: &str) -> Self {
+        let database = if backends.postgresql { Some(Arc::new(Database::copy(template).await)) } else { None };
         let redis = if backends.redis { Some(connect_redis().await) } else { None };
         Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis }
     }
@@ -52,7 +64,7 @@ impl Stores {
             flags.extend([format!("--database-url={}", database.url), "--database-max-connections=8".to_owned()]);
         }
         if let Some((_, prefix)) = &self.redis {
-            flags.extend([format!("--redis-url={}", server("TEST_REDIS_URL")), format!("--redis-prefix={prefix}")]);
+            flags.extend([format!("--redis-url={}", need("TEST_REDIS_URL")), format!("--redis-prefix={prefix}")]);
         }
         flags
     }
@@ -107,7 +119,7 @@ impl Stores {
 }
 
 async fn connect_redis() -> (Client, String) {
-    let client = Builder::from_config(Config::from_url(&server("TEST_REDIS_URL")).unwrap()).build().unwrap();
+    let client = Builder::from_config(Config::from_url(&need("TEST_REDIS_URL")).unwrap()).build().unwrap();
     client.init().await.unwrap();
     (client, format!("test:{}:", Uuid::now_v7()))
 }
@@ -119,12 +131,10 @@ struct Database {
 }
 
 impl Database {
-    async fn create() -> Self {
+    async fn copy(template: &str) -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        execute(format!("CREATE DATABASE {name}")).await;
-        let (server, _) =
-            server("TEST_POSTGRES_URL").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-        Self { url: format!("{server}/{name}"), name }
+        execute(format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        Self { url: templates::url_of(&name), name }
     }
 }
 
@@ -141,7 +151,7 @@ impl Drop for Database {
 }
 
 async fn execute(sql: String) {
-    let mut connection = PgConnection::connect(&server("TEST_POSTGRES_URL")).await.unwrap();
+    let mut connection = PgConnection::connect(&need("TEST_POSTGRES_URL")).await.unwrap();
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
     connection.close().await.unwrap();
 }

@@ -4,11 +4,13 @@ pub mod backends;
 pub mod command;
 pub mod flows;
 pub mod forwarder;
+pub mod needs;
 pub mod nginx;
 pub mod process;
 pub mod replicated_redis;
 pub mod senders;
 pub mod servers;
+pub mod templates;
 
 use std::{net::SocketAddr, time::Duration};
 
