@@ -1,7 +1,7 @@
 //! Does the service keep its contract? One binary, one file for each flow.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
+use phonepass_test_support as support;
 
 mod abuse;
 mod account_deletions;

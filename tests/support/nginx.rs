@@ -26,7 +26,7 @@ use super::{
     process::{Running, free_port, until},
 };
 
-const CONFIG: &str = include_str!("../../../deploy/nginx/phonepass.conf");
+const CONFIG: &str = include_str!("../../deploy/nginx/phonepass.conf");
 
 /// What stands around `conf.d` in a machine's own nginx.conf, with all files in the folder of the test. One process,
 /// so that nothing is left when it is killed.

@@ -332,35 +332,33 @@ pub fn other_than(code: &str) -> &'static str {
 }
 
 /// Defines a test that runs on every combination of back ends.
+#[macro_export]
 macro_rules! on_every_backend {
     ($(#[$attribute:meta])* async fn $name:ident($backends:ident: Backends) $body:block) => {
         mod $name {
-            #[allow(unused_imports)]
             use super::*;
 
-            async fn test($backends: $crate::support::backends::Backends) $body
+            async fn test($backends: $crate::backends::Backends) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgresql_and_redis() {
-                test($crate::support::backends::Backends::POSTGRESQL_AND_REDIS).await;
+                test($crate::backends::Backends::POSTGRESQL_AND_REDIS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgresql_and_in_process() {
-                test($crate::support::backends::Backends::POSTGRESQL_AND_IN_PROCESS).await;
+                test($crate::backends::Backends::POSTGRESQL_AND_IN_PROCESS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite_and_redis() {
-                test($crate::support::backends::Backends::SQLITE_AND_REDIS).await;
+                test($crate::backends::Backends::SQLITE_AND_REDIS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite_and_in_process() {
-                test($crate::support::backends::Backends::SQLITE_AND_IN_PROCESS).await;
+                test($crate::backends::Backends::SQLITE_AND_IN_PROCESS).await;
             }
         }
     };
 }
-
-pub(crate) use on_every_backend;

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::needs::need;
 
-static POSTGRESQL: Migrator = sqlx::migrate!("migrations/postgres");
+static POSTGRESQL: Migrator = sqlx::migrate!("../../migrations/postgres");
 
 /// Held while a process makes the template on a server that others use, too.
 const LOCK: i64 = 0x7465_6d70_6c61_7465;
@@ -34,7 +34,9 @@ async fn make_postgresql() -> String {
     if known.fetch_optional(&mut server).await.unwrap().is_none() {
         // It gets its name when it is complete: what an interrupted run left has another one.
         let unfinished = format!("{name}_unfinished");
-        for sql in [format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)"), format!("CREATE DATABASE {unfinished}")] {
+        for sql in
+            [format!("DROP DATABASE IF EXISTS {unfinished} WITH (FORCE)"), format!("CREATE DATABASE {unfinished}")]
+        {
             server.execute(AssertSqlSafe(sql)).await.unwrap();
         }
         migrate(&url_of(&unfinished)).await;

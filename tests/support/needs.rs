@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Finds, installs or starts what a variable names.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/need.sh");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../need.sh");
 
 static FOUND: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
 
