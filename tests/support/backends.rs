@@ -1,6 +1,12 @@
 //! Which stores does a test run on? Real ones, its own, gone when it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use fred::{
     clients::Client,
@@ -33,6 +39,8 @@ pub struct Stores {
     pub folder: Arc<TempDir>,
     database: Option<Arc<Database>>,
     redis: Option<(Client, String)>,
+    pub(crate) hurried: bool,
+    apps: Arc<AtomicU64>,
 }
 
 impl Stores {
@@ -54,7 +62,17 @@ impl Stores {
     async fn of(backends: Backends, template: &str) -> Self {
         let database = if backends.postgresql { Some(Arc::new(Database::copy(template).await)) } else { None };
         let redis = if backends.redis { Some(connect_redis().await) } else { None };
-        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis }
+        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis, hurried: false, apps: Arc::default() }
+    }
+
+    /// How many services have been started on these stores before: no two make the same codes.
+    pub(crate) fn next_app(&self) -> u64 {
+        self.apps.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// For services that wait for these stores no longer than operators' do.
+    pub fn hurried(self) -> Self {
+        Self { hurried: true, ..self }
     }
 
     /// The settings of a service on these stores.

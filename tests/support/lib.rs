@@ -20,8 +20,10 @@ use phonepass::{
     app::{self, App},
     clock::Clock,
     config::Cli,
+    random::Random,
     server::{self, Connections, Door, Room},
     sms::SentMessage,
+    store::users::Timeouts,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -36,10 +38,14 @@ pub const PASSWORD: &str = "a long enough secret";
 /// How long work may wait for a core.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Limits of a database that answers, however slow this machine is.
+pub const WIDE: Timeouts = Timeouts { connection: PATIENCE, statement: PATIENCE };
+
 /// A service of the test's own.
 pub struct TestApp {
     pub url: String,
     pub clock: Clock,
+    pub random: Random,
     pub app: App,
     pub stores: Stores,
     client: reqwest::Client,
@@ -160,8 +166,17 @@ impl TestApp {
         let mut all = vec!["phonepass".to_owned(), format!("--http-addr={address}")];
         all.extend(stores.flags());
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
-        let mut app = app::build(&config, clock.clone()).await.unwrap();
+        let mut config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
+        // Servers that all tests share answer, however slow this machine is. One of the test's own may be stopped.
+        let names = |setting: &str| flags.iter().any(|flag| flag.starts_with(setting));
+        if !stores.hurried && !names("--database-url=") {
+            config.database_timeouts = WIDE;
+        }
+        if !stores.hurried && !names("--redis-url=") {
+            config.redis_timeout = PATIENCE;
+        }
+        let random = Random::seeded(stores.next_app());
+        let mut app = app::build(&config, clock.clone(), random.clone()).await.unwrap();
         // Nothing is refused because this machine is slow.
         app.hashing.set_max_wait(PATIENCE);
         app.drawing.set_max_wait(PATIENCE);
@@ -169,7 +184,7 @@ impl TestApp {
         let door = Door::of(&config, Room::unbounded());
         let server = tokio::spawn(server::serve_at(door, listener, endpoint, std::future::pending()));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
-        Self { url: format!("http://{address}"), clock, app, stores, client, server }
+        Self { url: format!("http://{address}"), clock, random, app, stores, client, server }
     }
 
     /// Moves time, in the service and in Redis.

@@ -11,7 +11,7 @@ use phonepass::store::users::{self, Statements};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, migrate::Migrator};
 use tokio::sync::OnceCell;
 
-use super::needs::need;
+use super::{WIDE, needs::need};
 
 static POSTGRESQL: Migrator = sqlx::migrate!("../../migrations/postgres");
 
@@ -70,7 +70,7 @@ async fn make_sqlite() -> Vec<u8> {
 }
 
 async fn migrate(url: &str) {
-    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2, WIDE).await.unwrap();
     users.migrate().await.unwrap();
     users.close().await;
 }

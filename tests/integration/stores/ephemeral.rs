@@ -22,7 +22,7 @@ use phonepass::{
 use uuid::Uuid;
 
 use crate::support::{
-    MOBILE,
+    MOBILE, PATIENCE,
     backends::{Backends, Stores},
     needs::need,
     servers::Server,
@@ -60,7 +60,7 @@ impl Bed {
         let clock = Clock::movable();
         let url = url.map(|url| url.parse().unwrap());
         let prefix = stores.redis().map_or("test:", |(_, prefix)| prefix);
-        let codes = ephemeral::connect(url.as_ref(), prefix, clock.clone()).await.unwrap();
+        let codes = ephemeral::connect(url.as_ref(), prefix, PATIENCE, clock.clone()).await.unwrap();
         Self { codes, clock, stores, cluster }
     }
 
