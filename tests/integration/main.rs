@@ -77,6 +77,7 @@ mod sms_codes;
 mod sms_providers;
 mod sms_throttled;
 mod sms_vendors;
+mod statements;
 mod stores;
 mod suspicion;
 mod token_lifetimes;

@@ -90,7 +90,8 @@ impl Administration for Postgres {
         let query = sqlx::query(
             "INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
              SELECT id, mobile, name, password_hash, 'active', created_at, $6, created_at
-             FROM unnest($1, $2, $3, $4, $5) AS imported (id, mobile, name, password_hash, created_at)
+             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+                 AS imported (id, mobile, name, password_hash, created_at)
              ORDER BY mobile
              ON CONFLICT (mobile) DO NOTHING",
         )

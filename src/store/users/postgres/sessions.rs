@@ -94,7 +94,7 @@ impl Sessions for Postgres {
                     new_session_columns!(),
                     ")
                      SELECT ",
-                    begun_after!("$1", "$3"),
+                    begun_after!("$1::uuid", "$3"),
                     ", id, $2, 0, greatest($3, sessions_valid_from), $4, $5, $6, ",
                     device_hash!("id", "$7"),
                     ", $8, $9 FROM signed_in
@@ -239,13 +239,13 @@ impl Sessions for Postgres {
                 " AS valid_from, ended, users, valid_froms, kept
                  FROM (
                      SELECT coalesce(array_agg(id), '{}') AS ended
-                     FROM sessions WHERE revoked_at >= greatest($1, now() - $2)
+                     FROM sessions WHERE revoked_at >= greatest($1, now() - $2::interval)
                  ) AS by_themselves, (
                      SELECT coalesce(array_agg(id), '{}') AS users,
                             coalesce(array_agg((extract(epoch FROM sessions_valid_from) * 1000)::bigint), '{}')
                                 AS valid_froms,
                             coalesce(array_agg(kept_session_id), '{}') AS kept
-                     FROM users WHERE sessions_ended_at >= greatest($1, now() - $2)
+                     FROM users WHERE sessions_ended_at >= greatest($1, now() - $2::interval)
                  ) AS together"
             ))
             .bind(since)
