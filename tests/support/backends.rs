@@ -33,13 +33,22 @@ impl Backends {
     pub const SQLITE_AND_IN_PROCESS: Self = Self { postgresql: false, redis: false };
 }
 
+/// How long a service waits for its stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limits {
+    /// As long as it takes for servers that all tests share, which answer; as operators' services for those of a test.
+    Fitting,
+    OfOperators,
+    Wide,
+}
+
 /// A data folder, and a database and a key prefix of the test's own. Clones share them.
 #[derive(Clone)]
 pub struct Stores {
     pub folder: Arc<TempDir>,
     database: Option<Arc<Database>>,
     redis: Option<(Client, String)>,
-    pub(crate) hurried: bool,
+    pub(crate) limits: Limits,
     apps: Arc<AtomicU64>,
 }
 
@@ -62,7 +71,13 @@ impl Stores {
     async fn of(backends: Backends, template: &str) -> Self {
         let database = if backends.postgresql { Some(Arc::new(Database::copy(template).await)) } else { None };
         let redis = if backends.redis { Some(connect_redis().await) } else { None };
-        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis, hurried: false, apps: Arc::default() }
+        Self {
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            database,
+            redis,
+            limits: Limits::Fitting,
+            apps: Arc::default(),
+        }
     }
 
     /// How many services have been started on these stores before: no two make the same codes.
@@ -72,7 +87,12 @@ impl Stores {
 
     /// For services that wait for these stores no longer than operators' do.
     pub fn hurried(self) -> Self {
-        Self { hurried: true, ..self }
+        Self { limits: Limits::OfOperators, ..self }
+    }
+
+    /// For services that wait as long as it takes for servers of the test's own, too.
+    pub fn patient(self) -> Self {
+        Self { limits: Limits::Wide, ..self }
     }
 
     /// The settings of a service on these stores.

@@ -14,7 +14,7 @@ pub mod templates;
 
 use std::{net::SocketAddr, time::Duration};
 
-use backends::{Backends, Stores};
+use backends::{Backends, Limits, Stores};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use phonepass::{
     app::{self, App},
@@ -168,11 +168,15 @@ impl TestApp {
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
         // Servers that all tests share answer, however slow this machine is. One of the test's own may be stopped.
-        let names = |setting: &str| flags.iter().any(|flag| flag.starts_with(setting));
-        if !stores.hurried && !names("--database-url=") {
+        let wide = |setting: &str| match stores.limits {
+            Limits::Fitting => !flags.iter().any(|flag| flag.starts_with(setting)),
+            Limits::OfOperators => false,
+            Limits::Wide => true,
+        };
+        if wide("--database-url=") {
             config.database_timeouts = WIDE;
         }
-        if !stores.hurried && !names("--redis-url=") {
+        if wide("--redis-url=") {
             config.redis_timeout = PATIENCE;
         }
         let random = Random::seeded(stores.next_app());

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    hash::{DefaultHasher, Hash, Hasher},
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::Path,
@@ -25,9 +26,9 @@ pub async fn postgresql() -> &'static str {
 }
 
 async fn make_postgresql() -> String {
-    let migrations = POSTGRESQL.iter().flat_map(|migration| migration.checksum.iter());
-    let hash = migrations.fold(0_u64, |hash, byte| hash.rotate_left(5) ^ hash.wrapping_mul(31) ^ u64::from(*byte));
-    let name = format!("phonepass_template_{hash:016x}");
+    let mut migrations = DefaultHasher::new();
+    POSTGRESQL.iter().for_each(|migration| migration.checksum.hash(&mut migrations));
+    let name = format!("phonepass_template_{:016x}", migrations.finish());
     let mut server = PgConnection::connect(&need("TEST_POSTGRES_URL")).await.unwrap();
     sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut server).await.unwrap();
     let known = sqlx::query("SELECT FROM pg_database WHERE datname = $1").bind(&name);
