@@ -94,6 +94,9 @@ if [ -z "$given_postgres" ]; then
   done
 fi
 
+# Most tests wait for servers rather than for the processor.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) * 3))}
+
 if [ $# -gt 0 ]; then
   run env TMPDIR="$TEST_SERVERS/t" cargo test --locked "$@"
   exit
