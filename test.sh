@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# Runs every test against real servers:  ./test.sh            all tests, then the browser test
-#                                        ./test.sh races ...  only `cargo test races ...`
-# PostgreSQL, PgBouncer, Redis, Valkey, nginx and HAProxy are found or installed. PostgreSQL and Redis are started on free
-# ports in a temporary folder, and stopped at the end; tests that stop a server, or need another one, start it themselves.
+# Runs the tests against real servers:  ./test.sh            all of them, then the browser test
+#                                       ./test.sh races ...  only `cargo test races ...`, and the servers that those need
+#                                       ./test.sh up         starts PostgreSQL and Redis, and prints what to export, so
+#                                                            that `cargo test races` alone works
+#                                       ./test.sh down       stops them
+# What the tests need is found or installed. PostgreSQL and Redis of a run are started on free ports in a temporary folder,
+# and stopped at its end; tests that stop a server, or need another one, start it themselves.
 # DATABASE_URL (postgres://...) and REDIS_URL name servers to use instead.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source tests/lib.sh
+
+everything=(TEST_POSTGRES_URL TEST_POSTGRES_BIN TEST_REDIS_URL TEST_REDIS_SERVER TEST_VALKEY_SERVER TEST_NGINX
+  TEST_PGBOUNCER TEST_HAPROXY)
+# A file with the folder of the servers that are up.
+up=target/test-servers
+given_postgres=''
 
 find_chromium() {
   local path
@@ -17,13 +26,67 @@ find_chromium() {
   done
 }
 
-need_rust
-given_postgres=''
-case ${DATABASE_URL:-} in
-  postgres://* | postgresql://*) given_postgres=$DATABASE_URL ;;
-  ?*) say 'DATABASE_URL is not postgres://..., so a server of our own is used' ;;
+# The folder that tests/need.sh works in, with the servers that the caller named.
+make_servers() {
+  make_tmp
+  export TEST_SERVERS=$tmp
+  # The tests' own temporary folder: what they leave when they are interrupted goes, too.
+  mkdir -m 1777 "$tmp/t"
+  case ${DATABASE_URL:-} in
+    postgres://* | postgresql://*)
+      say 'PostgreSQL: the server that DATABASE_URL names'
+      given_postgres=$DATABASE_URL
+      printf '%s\n' "$DATABASE_URL" >"$tmp/TEST_POSTGRES_URL"
+      ;;
+    ?*) say 'DATABASE_URL is not postgres://..., so a server of our own is used' ;;
+  esac
+  if [ -n "${REDIS_URL:-}" ]; then
+    say 'Redis: the server that REDIS_URL names'
+    printf '%s\n' "$REDIS_URL" >"$tmp/TEST_REDIS_URL"
+  fi
+}
+
+# need_now VARIABLE...: what tests would find or start when they need it.
+need_now() {
+  local name
+  for name in "$@"; do
+    if [ -z "${!name:-}" ] && [ ! -e "$TEST_SERVERS/$name" ]; then run tests/need.sh "$name" >/dev/null; fi
+  done
+}
+
+servers_up() { [ -s "$up" ] && [ -d "$(cat "$up")" ]; }
+
+case ${1:-} in
+  up)
+    if ! servers_up; then
+      make_servers
+      need_now TEST_POSTGRES_URL TEST_REDIS_URL
+      mkdir -p "$(dirname "$up")"
+      printf '%s\n' "$tmp" >"$up"
+    fi
+    printf 'export TEST_SERVERS=%q\n' "$(cat "$up")"
+    trap - EXIT
+    exit
+    ;;
+  down)
+    if servers_up; then
+      tmp=$(cat "$up")
+      discard
+    fi
+    rm -f "$up"
+    trap - EXIT
+    exit
+    ;;
 esac
-given_redis=${REDIS_URL:-}
+
+need_rust
+if servers_up; then
+  say 'the servers of ./test.sh up are used'
+  TEST_SERVERS=$(cat "$up")
+  export TEST_SERVERS
+else
+  make_servers
+fi
 forget_settings
 if [ -z "$given_postgres" ]; then
   for name in $(compgen -e); do
@@ -31,46 +94,17 @@ if [ -z "$given_postgres" ]; then
   done
 fi
 
-# Tests that stop and restart a server need its program even where the other tests are given a running one.
-need_postgres pg_basebackup
-need_redis
-need_valkey
-need_in_sbin nginx nginx
-need_in_sbin PgBouncer pgbouncer
-need_in_sbin HAProxy haproxy
-
-make_tmp
-# The tests' own temporary folder: what they leave when they are interrupted goes, too.
-mkdir -m 1777 "$tmp/t"
-if [ -n "$given_postgres" ]; then
-  export TEST_POSTGRES_URL=$given_postgres
-  say 'PostgreSQL: the server that DATABASE_URL names'
-else
-  start_postgres
-  export TEST_POSTGRES_URL="postgres://postgres@127.0.0.1:$pg_port/postgres"
-  say "PostgreSQL: $("$pg_bin/postgres" --version) on port $pg_port"
-fi
-if [ -n "$given_redis" ]; then
-  export TEST_REDIS_URL=$given_redis
-  say 'Redis: the server that REDIS_URL names'
-else
-  start_redis
-  export TEST_REDIS_URL="redis://127.0.0.1:$redis_port"
-  say "Redis: $("$redis_server" --version | cut -d' ' -f1-3) on port $redis_port"
-fi
-export TEST_POSTGRES_BIN=$pg_bin TEST_REDIS_SERVER=$redis_server TEST_VALKEY_SERVER=$valkey_server
-export TEST_NGINX=$nginx TEST_PGBOUNCER=$pgbouncer TEST_HAPROXY=$haproxy
-
 # Most tests wait for servers rather than for the processor.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(getconf _NPROCESSORS_ONLN) * 3))}
 
 if [ $# -gt 0 ]; then
-  run env TMPDIR="$tmp/t" cargo test --locked "$@"
+  run env TMPDIR="$TEST_SERVERS/t" cargo test --locked "$@"
   exit
 fi
 
+need_now "${everything[@]}"
 failed=''
-run env TMPDIR="$tmp/t" cargo test --locked --no-fail-fast || failed="$failed cargo-test"
+run env TMPDIR="$TEST_SERVERS/t" cargo test --locked --no-fail-fast || failed="$failed cargo-test"
 
 need_node
 CHROMIUM=${CHROMIUM:-$(find_chromium)}
@@ -82,6 +116,6 @@ fi
 export CHROMIUM
 run cargo build --locked
 run env PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --prefix tests/browser
-run env TMPDIR="$tmp/t" SCREENSHOT_DIR="${TMPDIR:-/tmp}" node --test tests/browser/swagger_ui.test.mjs || failed="$failed browser"
+run env TMPDIR="$TEST_SERVERS/t" SCREENSHOT_DIR="${TMPDIR:-/tmp}" node --test tests/browser/swagger_ui.test.mjs || failed="$failed browser"
 
 [ -z "$failed" ] || die "failed:$failed"

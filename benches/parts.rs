@@ -37,7 +37,7 @@ use phonepass::{
             self, As, Asker, Attempt, CodeSlot, Counter, Counting, EphemeralStore, Flow, PendingCode, Redemption,
             RedisUrl, Tally,
         },
-        users::{self, NewUser, Refresher, Statements, UserStore},
+        users::{self, NewUser, Refresher, Statements, Timeouts, UserStore},
     },
 };
 use tempfile::TempDir;
@@ -108,8 +108,10 @@ impl Tokens {
     }
 
     fn revocations(&self) -> Arc<Revocations> {
-        let users =
-            self.runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 2)).unwrap();
+        let users = self
+            .runtime
+            .block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 2, Timeouts::default()))
+            .unwrap();
         Arc::new(Revocations::new(users, Clock::system(), chrono::Duration::hours(1)))
     }
 }
@@ -158,7 +160,9 @@ fn user_stores(criterion: &mut Criterion) {
     let mut urls = vec![format!("sqlite://{}/bench.db", folder.path().display())];
     urls.extend(std::env::var("DATABASE_URL").ok());
     for url in urls {
-        let users = runtime.block_on(users::connect(&url.parse().unwrap(), Statements::Named, 12)).unwrap();
+        let users = runtime
+            .block_on(users::connect(&url.parse().unwrap(), Statements::Named, 12, Timeouts::default()))
+            .unwrap();
         runtime.block_on(users.migrate()).unwrap();
         for together in TOGETHER {
             user_store(criterion, &runtime, users.as_ref(), together);
@@ -201,7 +205,7 @@ fn ephemeral_stores(criterion: &mut Criterion) {
     urls.extend(std::env::var("REDIS_URL").ok().map(Some));
     for url in urls {
         let url: Option<RedisUrl> = url.map(|url: String| url.parse().unwrap());
-        let store = ephemeral::connect(url.as_ref(), "bench:", Clock::system());
+        let store = ephemeral::connect(url.as_ref(), "bench:", ephemeral::TIMEOUT, Clock::system());
         let codes = runtime.block_on(store).unwrap();
         for together in TOGETHER {
             ephemeral_store(criterion, &runtime, codes.as_ref(), together);

@@ -39,6 +39,7 @@ use crate::{
     clock::Clock,
     config::Config,
     model::session::Lifetime,
+    random::Random,
     sms::Outbox,
     store::{
         ephemeral::{self, EphemeralStore},
@@ -78,12 +79,14 @@ pub struct App {
 }
 
 /// Puts the service together: stores, keys, vendor, rules, HTTP.
-pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
+pub async fn build(config: &Config, clock: Clock, random: Random) -> Result<App, StartError> {
     let master = master_key(config)?;
     let keys = Arc::new(Keys::load(config.jwt_alg, &config.jwt_keys_dir(), &master, clock.clone())?);
     let users = open_database(config).await?;
     check_fingerprint(users.as_ref(), &master, config.accept_new_secret, &clock).await?;
-    let codes = ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, clock.clone()).await?;
+    let codes =
+        ephemeral::connect(config.redis_url.as_ref(), &config.redis_prefix, config.redis_timeout, clock.clone())
+            .await?;
     let (provider, outbox) = vendors::sms_provider(config, &clock)?;
 
     // No token outlives its session.
@@ -111,7 +114,8 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
     let limits = Arc::new(Limits::new(codes.clone(), limit_settings(config), clock.clone()));
     let drawing = Arc::new(Cores::all("picture_codes"));
     let (ttl, length) = (config.image_code_ttl, config.image_code_length.into());
-    let image_codes = Arc::new(ImageCodes::new(codes.clone(), limits.clone(), ttl, length, drawing.clone()));
+    let image_codes =
+        Arc::new(ImageCodes::new(codes.clone(), limits.clone(), ttl, length, drawing.clone(), random.clone()));
     let challenges = Arc::new(challenges::challenges(config, &master, &image_codes, &limits, &codes, &clock)?);
     let guesses = Arc::new(Guesses {
         codes: codes.clone(),
@@ -133,6 +137,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
         guesses: guesses.clone(),
         keys: CodeKeys::new(&master),
         settings: sms_code_settings(config),
+        random,
         detached: detached.clone(),
     });
     let ahead = image_codes.clone();
@@ -192,7 +197,7 @@ pub async fn build(config: &Config, clock: Clock) -> Result<App, StartError> {
 pub async fn open_database(config: &Config) -> Result<Arc<dyn UserStore>, StartError> {
     let opened = async {
         let (statements, connections) = (config.database_statements, config.database_max_connections);
-        let users = users::connect(&config.database(), statements, connections).await?;
+        let users = users::connect(&config.database(), statements, connections, config.database_timeouts).await?;
         users.migrate().await?;
         Ok(users)
     };

@@ -26,8 +26,8 @@ use crate::{
     },
     model::{challenge::ChallengeKind, mobile::Mobile, typed},
     store::{
-        ephemeral::RedisUrl,
-        users::{Database, Statements},
+        ephemeral::{self, RedisUrl},
+        users::{Database, Statements, Timeouts},
     },
 };
 
@@ -179,6 +179,10 @@ pub struct Config {
     #[arg(long, env, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_max_connections: u32,
 
+    /// How long the database may take.
+    #[arg(skip)]
+    pub database_timeouts: Timeouts,
+
     /// redis:, rediss:, redis-cluster:, rediss-cluster:, redis-sentinel: or rediss-sentinel: URL
     /// [default: state is kept in this process]
     #[arg(long, env, value_name = "URL", hide_env_values = true)]
@@ -187,6 +191,10 @@ pub struct Config {
     /// What every Redis key begins with
     #[arg(long, env, value_name = "PREFIX", default_value = "phonepass:")]
     pub redis_prefix: String,
+
+    /// How long Redis may take.
+    #[arg(skip = ephemeral::TIMEOUT)]
+    pub redis_timeout: Duration,
 
     /// 32 bytes in base64, the one secret that instances share [default: generated into DATA_DIR]
     #[arg(long, env, value_name = "BASE64", hide_env_values = true, value_parser = parse_secret_key)]

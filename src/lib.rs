@@ -12,6 +12,7 @@ mod hex;
 pub mod model;
 mod named;
 mod private_file;
+pub mod random;
 pub mod server;
 pub mod sms;
 pub mod store;

@@ -22,6 +22,7 @@ use phonepass::{
     clock::Clock,
     config::{Cli, Command, Config, HiddenUrl, KeysCommand, LoadError, SmsProviderName},
     env_file,
+    random::Random,
     server::{self, Door, Room},
     telemetry::{
         self, metrics,
@@ -102,7 +103,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let room = Room::of_process(config.database_max_connections);
     let mut signals = StopSignals::listen().map_err(|error| StartError::Io(format!("signals: {error}")))?;
     let built = tokio::select! {
-        built = app::build(config, Clock::system()) => built?,
+        built = app::build(config, Clock::system(), Random::system()) => built?,
         () = signals.next() => return Ok(()),
     };
     let App { endpoint, stopping, readiness, detached, background, .. } = built;

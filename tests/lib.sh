@@ -1,5 +1,5 @@
-# What test.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh, tests/picture/run.sh and benches/load.sh
-# share; they source it.
+# What test.sh, tests/need.sh, tests/sdk/run.sh, tests/document/lint.sh, tests/deploy/lint.sh, tests/picture/run.sh and
+# benches/load.sh share; they source it.
 # Programs are found or installed, servers start on free ports in a temporary folder, and at the end all of it is gone.
 set -euo pipefail
 exec </dev/null # nothing here asks a question, and the caller's standard input may be closed
@@ -13,7 +13,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tmp=''
 child=''
 policy=''
-redis_pid=''
 service_pid=''
 
 # --- The end: also after a failure, Ctrl-C, a closed terminal or SIGTERM -----------------------------------------
@@ -25,10 +24,10 @@ alive() {
   ps -A -o pid=,pgid=,stat= | awk -v id="$1" '(id == $1 || id == -$2) && $3 !~ /^Z/ { found = 1 } END { exit !found }'
 }
 
-# Ends what this script started: ask, wait up to ten seconds, then insist.
+# stop ID [SIGNAL]: ends what this script started: ask, wait up to ten seconds, then insist.
 stop() {
   local n=0
-  kill -TERM -- "$1" 2>/dev/null || return 0
+  kill "-${2:-TERM}" -- "$1" 2>/dev/null || return 0
   while alive "$1"; do
     n=$((n + 1))
     if [ "$n" -eq 200 ]; then kill -KILL -- "$1" 2>/dev/null || true; fi
@@ -37,8 +36,8 @@ stop() {
   done
 }
 
-finish() {
-  local status=$?
+# Ends commands that have not ended, and takes back what they would have taken back.
+tidy() {
   exec 2>&9
   trap '' INT TERM HUP PIPE # a second Ctrl-C must not leave servers behind
   trap - EXIT
@@ -46,17 +45,25 @@ finish() {
   if [ -n "$child" ]; then stop "-$child"; fi
   if [ -n "$policy" ]; then as_root rm -f "$policy"; fi
   if [ -n "$service_pid" ]; then stop "$service_pid"; fi
+}
+
+# Stops the servers whose data is in the folder $tmp, those that an interrupted test left too, and deletes it.
+discard() {
+  local file
+  find "$tmp" -name postmaster.pid | while read -r file; do stop "$(head -n 1 "$file")" QUIT; done
+  find "$tmp" -name redis.pid | while read -r file; do stop "$(cat "$file")"; done
+  rm -rf "$tmp"
+}
+
+finish() {
+  local status=$?
+  tidy
   if [ -n "$tmp" ]; then
     if [ "$status" -ne 0 ] && [ -s "$tmp/service.log" ]; then
       say 'the last lines of the log of the service:'
       tail -n 5 "$tmp/service.log" >&2
     fi
-    # Ours, and any that an interrupted test left; the data is thrown away.
-    find "$tmp" -name postmaster.pid | while read -r file; do
-      as_pg "$pg_bin/pg_ctl" -D "$(dirname "$file")" -m immediate -t 20 stop >/dev/null || say "$file: PostgreSQL still runs"
-    done
-    if [ -n "$redis_pid" ]; then stop "$redis_pid"; fi
-    rm -rf "$tmp"
+    discard
   fi
   if [ "$status" -eq 0 ]; then say passed; else say "FAILED (status $status)"; fi
   exit "$status"
@@ -84,12 +91,7 @@ run() {
 # The temporary folder, $tmp; PostgreSQL's user may enter it.
 make_tmp() {
   local base=${TMPDIR:-/tmp}
-  pg_user=$(id -un)
-  if [ "$(id -u)" -eq 0 ]; then
-    base=/tmp # root's own folder may be closed to PostgreSQL's user
-    pg_user=postgres
-    id -u postgres >/dev/null 2>&1 || pg_user=nobody
-  fi
+  if [ "$(id -u)" -eq 0 ]; then base=/tmp; fi # root's own folder may be closed to PostgreSQL's user
   tmp=$(mktemp -d "${base%/}/phonepass.XXXXXX")
   if [ "$(id -u)" -eq 0 ]; then chmod 711 "$tmp"; fi
 }
@@ -260,6 +262,12 @@ as_pg() (
 # start_postgres [SETTING...]: sets pg_port and pg_pid.
 start_postgres() {
   local n
+  pg_user=$(id -un)
+  if [ "$(id -u)" -eq 0 ]; then
+    pg_user=postgres
+    id -u postgres >/dev/null 2>&1 || pg_user=nobody
+  fi
+  rm -rf "$tmp/pg" # of an attempt that was interrupted
   mkdir -m 700 "$tmp/pg"
   if [ "$(id -u)" -eq 0 ]; then chown "$pg_user" "$tmp/pg"; fi
   as_pg "$pg_bin/initdb" -D "$tmp/pg/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$tmp/initdb.log" 2>&1 ||
@@ -269,7 +277,7 @@ start_postgres() {
     printf '%s\n' "listen_addresses = '127.0.0.1'" "port = $pg_port" "unix_socket_directories = '$tmp/pg'" \
       'max_connections = 200' "$@" | as_pg tee -a "$tmp/pg/data/postgresql.conf" >/dev/null
     # LC_ALL: on macOS the server will not start without a locale.
-    if as_pg env LC_ALL=C "$pg_bin/pg_ctl" -D "$tmp/pg/data" -l "$tmp/pg/log" -t 60 -w start >/dev/null 2>&1; then
+    if as_pg env LC_ALL=C "$pg_bin/pg_ctl" -D "$tmp/pg/data" -l "$tmp/pg/log" -t 60 -w start >/dev/null 2>&1 9>&-; then
       pg_pid=$(head -n 1 "$tmp/pg/data/postmaster.pid")
       return
     fi
@@ -282,19 +290,22 @@ start_postgres() {
 # Sets redis_port and redis_pid.
 start_redis() {
   local n tick
-  mkdir -m 700 "$tmp/redis"
+  mkdir -p -m 700 "$tmp/redis"
   for n in 1 2 3; do
     redis_port=$(free_port)
+    # In a process group of its own: it outlives the script that starts it.
+    set -m
     "$redis_server" --port "$redis_port" --bind 127.0.0.1 --dir "$tmp/redis" --save '' --appendonly no \
-      >"$tmp/redis/log" 2>&1 &
+      >"$tmp/redis/log" 2>&1 9>&- &
     redis_pid=$!
+    set +m
+    printf '%s\n' "$redis_pid" >"$tmp/redis/redis.pid"
     for ((tick = 0; tick < 300; tick++)); do
       if grep -q 'Ready to accept connections' "$tmp/redis/log"; then return; fi
       kill -0 "$redis_pid" 2>/dev/null || break
       sleep 0.1
     done
     stop "$redis_pid"
-    redis_pid=''
     say "Redis did not start on port $redis_port (try $n)"
   done
   cat "$tmp/redis/log" >&2

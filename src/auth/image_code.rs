@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt;
 use tokio::sync::Notify;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     model::{id::is_id, origin::Origin},
+    random::Random,
     store::ephemeral::EphemeralStore,
     telemetry::metrics,
 };
@@ -53,6 +53,7 @@ pub struct ImageCodes {
     ttl: Duration,
     length: usize,
     cores: Arc<Cores>,
+    random: Random,
     /// Each is handed out once.
     drawn: Mutex<Vec<Picture>>,
     handed_out: Notify,
@@ -64,22 +65,23 @@ struct Picture {
 }
 
 impl Picture {
-    fn draw(length: usize) -> Self {
-        let text = random_text(length);
+    fn draw(length: usize, random: &Random) -> Self {
+        let text = random.text(ALPHABET, length);
         Self { jpeg: picture::draw(&text), text }
     }
 }
 
 impl ImageCodes {
-    /// Pictures of so many characters, valid for so long, drawn on these cores.
+    /// Pictures of so many random characters, valid for so long, drawn on these cores.
     pub fn new(
         codes: Arc<dyn EphemeralStore>,
         limits: Arc<Limits>,
         ttl: Duration,
         length: usize,
         cores: Arc<Cores>,
+        random: Random,
     ) -> Self {
-        Self { codes, limits, ttl, length, cores, drawn: Mutex::default(), handed_out: Notify::new() }
+        Self { codes, limits, ttl, length, cores, random, drawn: Mutex::default(), handed_out: Notify::new() }
     }
 
     /// A fresh picture (JPEG) under the client's id.
@@ -93,12 +95,12 @@ impl ImageCodes {
     async fn picture(&self, origin: &Origin) -> Result<Picture, Error> {
         let drawn = self.drawn().pop();
         self.handed_out.notify_one();
-        let length = self.length;
+        let (length, random) = (self.length, self.random.clone());
         match drawn {
             Some(picture) => Ok(picture),
             None => {
                 let place = self.cores.place(self.limits.party(origin))?;
-                self.cores.timed(place, move || Picture::draw(length)).await.map(|(picture, _)| picture)
+                self.cores.timed(place, move || Picture::draw(length, &random)).await.map(|(picture, _)| picture)
             }
         }
     }
@@ -109,7 +111,8 @@ impl ImageCodes {
         loop {
             self.handed_out.notified().await;
             while self.drawn().len() < DRAWN_AHEAD {
-                let draw = move || (0..DRAWN_IN_A_GO).map(|_| Picture::draw(length)).collect::<Vec<_>>();
+                let random = self.random.clone();
+                let draw = move || (0..DRAWN_IN_A_GO).map(|_| Picture::draw(length, &random)).collect::<Vec<_>>();
                 match self.cores.run(draw).await {
                     Ok(pictures) => self.drawn().extend(pictures),
                     // Whoever waits for a picture comes first.
@@ -134,9 +137,4 @@ impl ImageCodes {
         metrics::IMAGE_CODES.count([outcome]);
         checked
     }
-}
-
-fn random_text(length: usize) -> String {
-    let mut random = rand::rng();
-    (0..length).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
 }

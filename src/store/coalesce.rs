@@ -67,7 +67,7 @@ pub trait Batch: Send + Sync + 'static {
     const STORE: &'static str;
 
     /// How long a call waits for its answer, time in the queue included.
-    const TIMEOUT: Duration;
+    fn timeout(&self) -> Duration;
 
     /// Answers all calls, in their order.
     fn run(&self, calls: &[Self::Call]) -> impl Future<Output = Result<Vec<Self::Answer>, Failure>> + Send;
@@ -92,6 +92,7 @@ impl From<Failure> for StoreError {
 pub struct Coalescer<B: Batch> {
     queue: mpsc::Sender<Waiting<B>>,
     waiting: Arc<Mutex<Subjects>>,
+    timeout: Duration,
 }
 
 /// How many calls wait about whom.
@@ -113,9 +114,9 @@ impl<B: Batch> Coalescer<B> {
         metrics::BATCH_QUEUE.add([B::NAME], 0.0);
         metrics::QUEUE_FULL.expect([B::NAME]);
         let (queue, calls) = mpsc::channel(QUEUE);
-        let waiting = Arc::default();
+        let (waiting, timeout) = (Arc::default(), batch.timeout());
         tokio::spawn(work(Arc::new(batch), calls, Arc::clone(&waiting)));
-        Self { queue, waiting }
+        Self { queue, waiting, timeout }
     }
 
     /// Does one call together with whatever else arrives. When the caller goes away before it is its turn, it is not
@@ -127,7 +128,7 @@ impl<B: Batch> Coalescer<B> {
         traces::step(B::NAME, async {
             let (answer, answered) = oneshot::channel();
             self.enqueue(Waiting { call, caller: Caller { answer, span: Span::current() } })?;
-            match timeout(B::TIMEOUT, answered).await {
+            match timeout(self.timeout, answered).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(_)) => Err(StoreError::new(B::STORE, "nobody waited")),
                 Err(_) => Err(StoreError::new(B::STORE, "no answer in time")),

@@ -91,7 +91,6 @@ on_both_stores! {
                 let body = json!({ "mobile": mobile, "purpose": "reset_password" });
                 answers.push(told(&attacker.post(SEND, body).await));
                 for _ in 0..7 {
-                    // Right by chance once in a million.
                     let body = json!({ "mobile": mobile, "code": "000000", "password": PASSWORD });
                     answers.push(told(&attacker.post("/app/v1_0/password_resets", body).await));
                 }

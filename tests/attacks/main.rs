@@ -1,9 +1,7 @@
 //! Simulations of attacks, and of ordinary use beside them, each with its figures: `./test.sh --test attacks`
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code, unused_imports, unused_macros, reason = "most of it serves the other tests")]
-#[path = "../integration/support/mod.rs"]
-mod support;
+use phonepass_test_support as support;
 
 mod burnt_codes;
 mod daily_messages;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::{
-    backends,
+    needs::need,
     process::{Running, free_port, until},
 };
 
@@ -41,7 +41,7 @@ impl Balancer {
         }
         let path = folder.path().join("haproxy.cfg");
         fs::write(&path, config).unwrap();
-        let mut haproxy = Command::new(backends::server("TEST_HAPROXY"));
+        let mut haproxy = Command::new(need("TEST_HAPROXY"));
         haproxy.arg("-db").arg("-f").arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut haproxy = Running::start(&mut haproxy);
         until("HAProxy is up", Duration::from_secs(30), async || {

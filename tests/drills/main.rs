@@ -1,9 +1,7 @@
 //! Does anybody lose what they were told while something breaks under load? `./test.sh --test drills`
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[allow(dead_code, unused_imports, unused_macros, reason = "most of it serves the other tests")]
-#[path = "../integration/support/mod.rs"]
-mod support;
+use phonepass_test_support as support;
 
 mod clock;
 mod disk;

@@ -28,7 +28,7 @@ use phonepass::{
         origin::Origin,
         session::{NewSession, Session, SignInMethod},
     },
-    store::users::{self, Statements},
+    store::users::{self, Statements, Timeouts},
 };
 use poem::http::{HeaderMap, HeaderValue};
 use serde_json::Value;
@@ -128,7 +128,9 @@ static ISSUER: LazyLock<Issuer> = LazyLock::new(|| {
     let ttl = Duration::days(36_500);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // Nothing is ever asked of it: verifying does no I/O.
-    let users = runtime.block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 1)).unwrap();
+    let users = runtime
+        .block_on(users::connect(&"sqlite::memory:".parse().unwrap(), Statements::Named, 1, Timeouts::default()))
+        .unwrap();
     let revocations = Arc::new(Revocations::new(users, clock.clone(), ttl));
     revocations.add(REVOKED_SESSION);
     let keys = Arc::new(Keys::load(Algorithm::Hs256, "no-such-folder".as_ref(), &master, clock.clone()).unwrap());

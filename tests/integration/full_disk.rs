@@ -10,7 +10,7 @@ use crate::{
     faults::expect_unavailable,
     support::{
         Answer, MOBILE, PASSWORD, TestApp, Tokens,
-        backends::Backends,
+        backends::{Backends, Stores},
         flows::FLAGS,
         process::{Process, free_port, until},
     },
@@ -125,7 +125,8 @@ async fn a_full_disk_is_reported_and_writing_resumes_without_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_writer_is_reported_and_abandoned_transactions_block_no_later_one() {
-    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &FLAGS).await;
+    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await.hurried();
+    let app = TestApp::start_on(stores, &FLAGS).await;
     let tokens = app.sign_in(MOBILE).await;
     let code = app.code(OTHER).await;
     for _ in 0..2 {

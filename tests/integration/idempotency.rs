@@ -104,13 +104,11 @@ on_every_backend! {
     async fn one_key_serves_every_mobile_and_code_by_itself(backends: Backends) {
         let app = TestApp::start_with(backends, &[NO_GAP]).await;
         let mut signed_in = Vec::new();
-        for mobile in [MOBILE, OTHER, MOBILE] {
+        for (mobile, code) in [(MOBILE, "111111"), (OTHER, "222222"), (MOBILE, "333333")] {
+            app.random.prepare(code);
             let code = app.code(mobile).await;
             let body = sign_in(&app, mobile, &code, KEY).await.expect(201);
             signed_in.push((mobile, code, body));
-        }
-        if signed_in[0].1 == signed_in[2].1 {
-            return;
         }
         for (mobile, code, first) in &signed_in {
             expect_same(&sign_in(&app, mobile, code, KEY).await.expect(201), first);

@@ -194,7 +194,7 @@ async fn good_lines_are_imported_and_bad_ones_are_told_with_their_numbers() {
 
 #[tokio::test]
 async fn a_file_that_is_no_import_file_stops_it() {
-    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await;
+    let stores = Stores::empty(Backends::SQLITE_AND_IN_PROCESS).await;
     for (content, told) in [
         ("", "first line"),
         ("\n\n", "first line"),

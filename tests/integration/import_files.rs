@@ -63,7 +63,7 @@ async fn a_carriage_return_within_a_line_of_another_file_is_damage_and_ends_no_l
 
 #[tokio::test]
 async fn a_file_in_another_format_is_recognised_and_nothing_is_imported() {
-    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await;
+    let stores = Stores::empty(Backends::SQLITE_AND_IN_PROCESS).await;
     let text = "mobile,name\r\n13900000001,Li Lei\r\n";
     let quoted = "\"name\",\"mobile\"\n\"Li Lei\",\"13900000001\"\n";
     let le = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
 use crate::support::{
-    MOBILE, TestApp,
+    MOBILE, TestApp, WIDE,
     backends::{Backends, Stores},
     command::{phonepass, run},
     process::{Process, until},
@@ -115,7 +115,7 @@ async fn a_new_secret_ends_a_million_sessions_without_touching_them() {
     let touched = before.since(&stores, "sessions").await;
     assert!(touched.scanned == 0 && touched.found < 100 && touched.changed < 10, "{touched:?}");
 
-    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2, WIDE).await.unwrap();
     for deleted in [1000, 1000, 1000, 0] {
         let (now, known) = (Clock::system().now(), Clock::system().now() - chrono::Duration::days(90));
         assert_eq!(users.delete_sessions_over_before(now, known, 1000).await.unwrap(), deleted);
@@ -142,14 +142,14 @@ async fn a_million_sessions_of_one_user_end_in_one_row() {
         )
         .await;
     stores.execute("ANALYZE sessions").await;
-    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+    let users = users::connect(&url.parse().unwrap(), Statements::Named, 2, WIDE).await.unwrap();
     let user = users.user_by_mobile(&Mobile::parse(MOBILE).unwrap()).await.unwrap().unwrap().id;
     let session = users.sessions(user, 1, Clock::system().now()).await.unwrap()[0].id;
     drop(users);
 
     for way in 0..5 {
         let before = Touched::NOTHING.since(&stores, "sessions").await;
-        let users = users::connect(&url.parse().unwrap(), Statements::Named, 2).await.unwrap();
+        let users = users::connect(&url.parse().unwrap(), Statements::Named, 2, WIDE).await.unwrap();
         let now = Clock::system().now();
         match way {
             0 => drop(users.end_sessions(user, Some(session), now).await.unwrap().unwrap()),

@@ -1,7 +1,7 @@
 //! Does the service keep its contract? One binary, one file for each flow.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod support;
+use phonepass_test_support as support;
 
 mod abuse;
 mod account_deletions;
@@ -77,6 +77,7 @@ mod sms_codes;
 mod sms_providers;
 mod sms_throttled;
 mod sms_vendors;
+mod statements;
 mod stores;
 mod suspicion;
 mod token_lifetimes;

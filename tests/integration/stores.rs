@@ -21,14 +21,14 @@ use phonepass::{
 };
 use uuid::Uuid;
 
-use crate::support::{MOBILE, backends::Stores, on_every_backend};
+use crate::support::{MOBILE, WIDE, backends::Stores, on_every_backend};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const COUNT: &str = "a count of wrong guesses";
 const LIFETIME: Lifetime = Lifetime { sliding: chrono::Duration::days(14), absolute: chrono::Duration::days(90) };
 
 async fn user_store(stores: &Stores) -> Arc<dyn UserStore> {
-    let users = users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap();
+    let users = users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8, WIDE).await.unwrap();
     users.migrate().await.unwrap();
     users
 }
@@ -230,9 +230,15 @@ on_every_backend! {
             }
         }
         assert_eq!(moved, 1);
-        let (user, from, kept, _) = &movers[0];
-        let gone = users.change_mobile(user.id, (&mobile(), from), kept.id, &[], now).await.unwrap();
-        assert!(matches!(gone, MobileChange::Gone | MobileChange::Changed(..)));
+        // From a number that is not theirs, nothing changes.
+        for (user, from, kept, _) in &movers {
+            let (now_at, open) = (users.user(user.id).await.unwrap().unwrap().mobile, living(&*users, user.id, now).await);
+            let other = Mobile::parse("13900139000").unwrap();
+            let gone = users.change_mobile(user.id, (&other, from), kept.id, &[], now).await.unwrap();
+            assert!(matches!(gone, MobileChange::Gone));
+            assert_eq!(users.user(user.id).await.unwrap().unwrap().mobile, now_at);
+            assert_eq!(living(&*users, user.id, now).await, open);
+        }
     }
 }
 
@@ -324,10 +330,10 @@ on_every_backend! {
 
 on_every_backend! {
     async fn migrating_again_and_at_the_same_time_changes_nothing(backends: Backends) {
-        let stores = Stores::create(backends).await;
+        let stores = Stores::empty(backends).await;
         let (first, second) = (
-            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),
-            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8).await.unwrap(),
+            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8, WIDE).await.unwrap(),
+            users::connect(&stores.database_url().parse().unwrap(), Statements::Named, 8, WIDE).await.unwrap(),
         );
         let (one, other) = tokio::join!(first.migrate(), second.migrate());
         one.unwrap();

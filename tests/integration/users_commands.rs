@@ -10,7 +10,7 @@ use phonepass::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    MOBILE, PASSWORD, TestApp,
+    MOBILE, PASSWORD, TestApp, WIDE,
     backends::{Backends, Stores},
     command::run,
     on_every_backend,
@@ -200,7 +200,7 @@ on_every_backend! {
         let secret = std::fs::read_to_string(app.stores.folder.path().join("secret.key")).unwrap();
         let subjects = GuessSubjects::new(&MasterKey::from_base64(&secret).unwrap());
         let url = app.stores.database_url().parse().unwrap();
-        let users = users::connect(&url, Statements::Named, 2).await.unwrap();
+        let users = users::connect(&url, Statements::Named, 2, WIDE).await.unwrap();
         for command in ["unlock", "enable"] {
             for subject in subjects.all(&Mobile::parse(MOBILE).unwrap()) {
                 for expected in [Guess::Taken, Guess::Exhausted] {

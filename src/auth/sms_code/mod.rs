@@ -24,6 +24,7 @@ use super::{
 use crate::{
     hex::hex,
     model::{challenge::ChallengeKind, mobile::Mobile, origin::Origin, typed},
+    random::Random,
     sms::SmsProvider,
     store::{
         ephemeral::{Asker, CodeSlot, EphemeralStore},
@@ -117,6 +118,8 @@ pub struct SmsCodes {
     pub keys: CodeKeys,
     /// The numbers behind the rules.
     pub settings: SmsCodeSettings,
+    /// Makes codes.
+    pub random: Random,
     /// Takes over what no caller waits for.
     pub detached: Detached,
 }

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::RngExt;
-
 use super::{ChallengeAnswer, ChallengeKind, ImageCodePolicy, SmsCodes};
 use crate::{
     auth::{
@@ -278,7 +276,7 @@ impl SmsCodes {
 
     /// Issues a code and hands it to the vendor. A number without a recipient gets a decoy, which answers as a code does.
     async fn deliver(self: Arc<Self>, mut sending: Sending) -> Result<(), Error> {
-        let code = random_digits(self.settings.length);
+        let code = self.random.text(b"0123456789", self.settings.length);
         let kept = if sending.has_recipient { code.as_str() } else { DECOY };
         let digest = self.keys.digest(&sending.slot, kept);
         let pending = PendingCode { digest, tries_per_asker: self.settings.max_attempts, ttl: self.settings.ttl };
@@ -308,10 +306,4 @@ impl Sending {
     fn limited(&self, name: LimitName, retry_after: Duration) -> Error {
         limited(name, retry_after, Some(&self.ask.mobile), &self.origin)
     }
-}
-
-/// Digits from a cryptographically secure generator, all equally likely (ASVS 6.5.3).
-fn random_digits(length: usize) -> String {
-    let mut random = rand::rng();
-    (0..length).map(|_| char::from(random.random_range(b'0'..=b'9'))).collect()
 }

@@ -58,7 +58,10 @@ impl Batch for Gate {
 
     const NAME: &'static str = "gate";
     const STORE: &'static str = "gate";
-    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 
     async fn run(&self, calls: &[Asked]) -> Result<Vec<u32>, Failure> {
         self.batches.lock().unwrap().push(calls.iter().map(|call| call.wish.clone()).collect());

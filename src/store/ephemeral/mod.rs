@@ -312,14 +312,18 @@ impl Asker {
     }
 }
 
+/// How long one attempt to connect to Redis and one command may take, where it is not a test that asks.
+pub const TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Opens the store that a URL names, or keeps everything in this process if there is none.
 pub async fn connect(
     url: Option<&RedisUrl>,
     prefix: &str,
+    timeout: Duration,
     clock: Clock,
 ) -> Result<Arc<dyn EphemeralStore>, StoreError> {
     Ok(match url {
-        Some(url) => Arc::new(redis::Redis::connect(url, prefix).await?),
+        Some(url) => Arc::new(redis::Redis::connect(url, prefix, timeout).await?),
         None => Arc::new(in_process::InProcess::new(clock)),
     })
 }

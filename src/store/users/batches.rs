@@ -1,12 +1,12 @@
 //! Which calls go to a database together?
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
-use super::{NewUser, Opened, Refresher, Rotation, STATEMENT_TIMEOUT, rows::unreadable};
+use super::{NewUser, Opened, Refresher, Rotation, rows::unreadable};
 use crate::{
     model::{
         mobile::Mobile,
@@ -148,10 +148,11 @@ fn subject_of(mobile: &Mobile) -> u128 {
 #[track_caller]
 pub fn bounded<T>(
     store: &'static str,
+    timeout: Duration,
     work: impl Future<Output = sqlx::Result<T>>,
 ) -> impl Future<Output = Result<T, Failure>> {
     traces::call(store, async move {
-        match tokio::time::timeout(STATEMENT_TIMEOUT, work).await {
+        match tokio::time::timeout(timeout, work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(failure(store, &error)),
             Err(_) => Err(Failure::Store(StoreError::new(store, "no answer in time"))),

@@ -34,11 +34,20 @@ use crate::model::{
     user::{ImportedUser, User, UserStatus},
 };
 
-/// How long a statement may take before the caller gets an answer without it.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a database may take. No settings of operators: tests, whose machine may be slow, allow more.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// How long to wait for a connection: shorter than anybody's patience with a database that is down.
+    pub connection: Duration,
+    /// How long a statement may take before the caller gets an answer without it.
+    pub statement: Duration,
+}
 
-/// How long to wait for a connection: shorter than anybody's patience with a database that is down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connection: Duration::from_secs(1), statement: Duration::from_secs(5) }
+    }
+}
 
 /// How many rows one look at a user's oldest sessions ends: more than one only where they come from before there was a limit.
 const OLDEST_AT_ONCE: u32 = 1000;
@@ -361,10 +370,13 @@ pub async fn connect(
     database: &Database,
     statements: Statements,
     max_connections: u32,
+    timeouts: Timeouts,
 ) -> Result<Arc<dyn UserStore>, OpenError> {
     Ok(match &database.0 {
-        Options::Sqlite(options) => Arc::new(sqlite::Sqlite::open(options, max_connections).await?),
-        Options::Postgres(options) => Arc::new(postgres::Postgres::open(options, statements, max_connections).await?),
+        Options::Sqlite(options) => Arc::new(sqlite::Sqlite::open(options, max_connections, timeouts).await?),
+        Options::Postgres(options) => {
+            Arc::new(postgres::Postgres::open(options, statements, max_connections, timeouts).await?)
+        }
     })
 }
 
@@ -372,9 +384,10 @@ pub async fn connect(
 #[track_caller]
 fn bounded<T>(
     store: &'static str,
+    timeout: Duration,
     work: impl Future<Output = sqlx::Result<T>>,
 ) -> impl Future<Output = Result<T, StoreError>> {
-    batches::bounded(store, work).map_err(StoreError::from)
+    batches::bounded(store, timeout, work).map_err(StoreError::from)
 }
 
 fn pool_use<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> PoolUse {

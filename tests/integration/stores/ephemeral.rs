@@ -22,8 +22,9 @@ use phonepass::{
 use uuid::Uuid;
 
 use crate::support::{
-    MOBILE,
-    backends::{Backends, Stores, server},
+    MOBILE, PATIENCE,
+    backends::{Backends, Stores},
+    needs::need,
     servers::Server,
 };
 
@@ -46,7 +47,7 @@ impl Bed {
 
     async fn redis() -> Self {
         let stores = Stores::create(Backends::SQLITE_AND_REDIS).await;
-        Self::on(stores, Some(server("TEST_REDIS_URL")), None).await
+        Self::on(stores, Some(need("TEST_REDIS_URL")), None).await
     }
 
     async fn cluster() -> Self {
@@ -59,7 +60,7 @@ impl Bed {
         let clock = Clock::movable();
         let url = url.map(|url| url.parse().unwrap());
         let prefix = stores.redis().map_or("test:", |(_, prefix)| prefix);
-        let codes = ephemeral::connect(url.as_ref(), prefix, clock.clone()).await.unwrap();
+        let codes = ephemeral::connect(url.as_ref(), prefix, PATIENCE, clock.clone()).await.unwrap();
         Self { codes, clock, stores, cluster }
     }
 

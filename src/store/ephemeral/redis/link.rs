@@ -1,6 +1,9 @@
 //! The connection to Redis, and what keeps it from being made.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use fred::{
     clients::{Client, Pool},
@@ -17,7 +20,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
-use super::{STORE, TIMEOUT};
+use super::STORE;
 use crate::store::StoreError;
 
 const TIMED_OUT: &str = "timed out";
@@ -32,17 +35,17 @@ pub struct Link {
 impl Link {
     /// Starts connecting, and waits a moment for it. A server that is not there yet is tried again for ever, in the
     /// background.
-    pub async fn connect(pool: Pool) -> (Self, Vec<AbortHandle>) {
+    pub async fn connect(pool: Pool, timeout: Duration) -> (Self, Vec<AbortHandle>) {
         let encrypted = pool.clients().iter().any(|client| client.client_config().uses_tls());
         let troubles = Troubles { each: Arc::new(Mutex::new(vec![None; pool.clients().len()])), encrypted };
         let watchers = pool.clients().iter().cloned().enumerate().map(|(place, client)| {
             // Before it connects, or its first failure goes unheard.
             let events = Events { errors: client.error_rx(), connected: client.reconnect_rx() };
-            tokio::spawn(watch(client, events, place, troubles.clone())).abort_handle()
+            tokio::spawn(watch(client, events, place, troubles.clone(), timeout)).abort_handle()
         });
         let watchers = watchers.collect();
         pool.connect();
-        if tokio::time::timeout(TIMEOUT, pool.wait_for_connect()).await.is_err() && troubles.first().is_none() {
+        if tokio::time::timeout(timeout, pool.wait_for_connect()).await.is_err() && troubles.first().is_none() {
             let waiting = pool.clients().iter().enumerate().filter(|(_, client)| !client.is_connected());
             waiting.for_each(|(place, _)| troubles.found(place, TIMED_OUT.to_owned()));
         }
@@ -106,8 +109,8 @@ impl Troubles {
 /// Keeps what goes wrong while a client connects, and drops a connection whose other end is gone without a word, as
 /// after a power cut. The driver's own check sees that only while nothing is sent, and under load something always
 /// is.
-async fn watch(client: Client, mut events: Events, place: usize, troubles: Troubles) {
-    let mut pings = tokio::time::interval(TIMEOUT);
+async fn watch(client: Client, mut events: Events, place: usize, troubles: Troubles, timeout: Duration) {
+    let mut pings = tokio::time::interval(timeout);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.tick().await;
     loop {
@@ -115,7 +118,7 @@ async fn watch(client: Client, mut events: Events, place: usize, troubles: Troub
             biased;
             error = events.errors.recv() => match error {
                 Ok((error, _)) => {
-                    let cause = if *error.kind() == ErrorKind::Sentinel { ask_sentinel(&client).await } else { None };
+                    let cause = if *error.kind() == ErrorKind::Sentinel { ask_sentinel(&client, timeout).await } else { None };
                     // What came while that took its time is no news.
                     events.errors = events.errors.resubscribe();
                     troubles.found(place, reason(&cause.unwrap_or(error)));
@@ -139,7 +142,7 @@ async fn watch(client: Client, mut events: Events, place: usize, troubles: Troub
 
 /// What the first sentinel says to a connection, if it is no welcome: of several, the driver tells merely that none
 /// did.
-async fn ask_sentinel(client: &Client) -> Option<Error> {
+async fn ask_sentinel(client: &Client, timeout: Duration) -> Option<Error> {
     let config = client.client_config();
     let ServerConfig::Sentinel { hosts, username, password, .. } = &config.server else { return None };
     let direct = Config {
@@ -152,7 +155,7 @@ async fn ask_sentinel(client: &Client) -> Option<Error> {
     };
     let probe = Builder::from_config(direct).build().ok()?;
     let timed_out = || Err(Error::new(ErrorKind::Timeout, TIMED_OUT));
-    let outcome = tokio::time::timeout(TIMEOUT, probe.init()).await.unwrap_or_else(|_| timed_out());
+    let outcome = tokio::time::timeout(timeout, probe.init()).await.unwrap_or_else(|_| timed_out());
     // Detached, as it may hang.
     tokio::spawn(async move { probe.quit().await });
     outcome.err()

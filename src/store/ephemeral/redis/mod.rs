@@ -37,14 +37,12 @@ use crate::{
 
 const STORE: &str = "redis";
 
-/// How long one connection attempt and one command may take.
-const TIMEOUT: Duration = Duration::from_secs(1);
-
 /// The store on Redis.
 pub struct Redis {
     link: Link,
     keys: Keys,
     clustered: bool,
+    timeout: Duration,
     /// Unlike that of any other instance.
     instance: String,
     redemptions: Coalescer<Redemptions>,
@@ -59,28 +57,28 @@ impl Drop for Redis {
 
 impl Redis {
     /// Starts connecting. A server that is not there yet is tried again for ever, in the background.
-    pub async fn connect(RedisUrl(config): &RedisUrl, prefix: &str) -> Result<Self, StoreError> {
+    pub async fn connect(RedisUrl(config): &RedisUrl, prefix: &str, timeout: Duration) -> Result<Self, StoreError> {
         let mut config = config.clone();
         config.fail_fast = false;
         let clustered = config.server.is_clustered();
         let pool = Builder::from_config(config)
             .with_connection_config(|connection| {
-                connection.connection_timeout = TIMEOUT;
-                connection.internal_command_timeout = TIMEOUT;
+                connection.connection_timeout = timeout;
+                connection.internal_command_timeout = timeout;
                 // A script that uses up a code must not be sent twice.
                 connection.max_command_attempts = 1;
-                connection.unresponsive.max_timeout = Some(2 * TIMEOUT);
-                connection.unresponsive.interval = TIMEOUT;
+                connection.unresponsive.max_timeout = Some(2 * timeout);
+                connection.unresponsive.interval = timeout;
                 connection.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() };
             })
-            .with_performance_config(|performance| performance.default_command_timeout = TIMEOUT)
+            .with_performance_config(|performance| performance.default_command_timeout = timeout)
             .set_policy(ReconnectPolicy::new_constant(0, 200))
             .build_pool(2)
             .map_err(|error| StoreError::new(STORE, error))?;
-        let (link, watchers) = Link::connect(pool).await;
-        let redemptions = Coalescer::new(Redemptions { link: link.clone(), clustered });
+        let (link, watchers) = Link::connect(pool, timeout).await;
+        let redemptions = Coalescer::new(Redemptions { link: link.clone(), clustered, timeout });
         let (keys, instance) = (Keys::new(prefix, clustered), Uuid::now_v7().to_string());
-        Ok(Self { link, keys, clustered, instance, redemptions, watchers })
+        Ok(Self { link, keys, clustered, timeout, instance, redemptions, watchers })
     }
 
     async fn run<R: FromValue>(&self, script: &Script, keys: Vec<Key>, args: Vec<Value>) -> Result<R, StoreError> {

@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 
 use super::{
     super::{Admission, As, Attempt, Kept, Redemption, UsedCode},
-    Redis, STORE, TIMEOUT, count_of, duration, flag,
+    Redis, STORE, count_of, duration, flag,
     link::Link,
     millis, millis_of, run, scripts,
     tallies::{counter_arg, unasked},
@@ -65,6 +65,7 @@ type Outcome = (i64, i64, i64, String, Vec<String>);
 pub struct Redemptions {
     pub link: Link,
     pub clustered: bool,
+    pub timeout: Duration,
 }
 
 impl Batch for Redemptions {
@@ -73,7 +74,10 @@ impl Batch for Redemptions {
 
     const NAME: &'static str = "redemptions";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
 
     async fn run(&self, calls: &[Presented]) -> Result<Vec<Self::Answer>, Failure> {
         let keys = calls.iter().flat_map(|call| call.keys.iter().cloned()).collect();
@@ -127,7 +131,7 @@ impl Redis {
         code: Key,
         replay: Key,
     ) -> Result<Redemption, StoreError> {
-        let redemptions = Redemptions { link: self.link.clone(), clustered: self.clustered };
+        let redemptions = Redemptions { link: self.link.clone(), clustered: self.clustered, timeout: self.timeout };
         let answer = redemptions.one(&self.presented(attempt, mobile, code, replay)).await?;
         self.settle(attempt, answer).await
     }

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, bounded, is_taken,
+        Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, is_taken,
         rows::{Stored, user_columns},
     },
-    Postgres, STORE, clear_guesses,
+    Postgres, clear_guesses,
     decline::again,
     end_sessions, user_from,
 };
@@ -28,7 +28,7 @@ impl Accounts for Postgres {
     }
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
             let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.pool).await?.as_ref().map(user_from).transpose()
@@ -37,7 +37,7 @@ impl Accounts for Postgres {
     }
 
     async fn registered(&self, mobiles: &[Mobile]) -> Result<Vec<Mobile>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let texts: Vec<_> = mobiles.iter().map(Mobile::as_str).collect();
             let query = sqlx::query_scalar("SELECT mobile FROM users WHERE mobile = ANY($1)").bind(texts);
             let found: HashSet<String> = query.fetch_all(&self.pool).await?.into_iter().collect();
@@ -53,7 +53,7 @@ impl Accounts for Postgres {
         avatar_url: Option<Option<&str>>,
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = sqlx::query(concat!(
                 "UPDATE users
                  SET name = coalesce($2, name), avatar_url = CASE WHEN $3 THEN $4 ELSE avatar_url END, updated_at = $5
@@ -92,7 +92,7 @@ impl Accounts for Postgres {
             transaction.finish().await?;
             Ok(ended)
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn change_mobile(
@@ -130,7 +130,7 @@ impl Accounts for Postgres {
             transaction.finish().await?;
             Ok(MobileChange::Changed(Box::new(user), ended))
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn delete_user(
@@ -157,7 +157,7 @@ impl Accounts for Postgres {
             transaction.finish().await?;
             Ok(ended)
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn forget_sessions(
@@ -165,7 +165,7 @@ impl Accounts for Postgres {
         user_id: Uuid,
         begun_until: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        bounded(STORE, forget_sessions(&self.pool, user_id, begun_until)).await
+        self.bounded(forget_sessions(&self.pool, user_id, begun_until)).await
     }
 
     async fn acquaintances(
@@ -174,7 +174,7 @@ impl Accounts for Postgres {
         since: DateTime<Utc>,
         at_most: u32,
     ) -> Result<Option<Acquaintances>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let rows = sqlx::query(concat!(
                 "WITH owner AS (
                      SELECT id, sessions_valid_from, kept_session_id FROM users WHERE mobile = $1

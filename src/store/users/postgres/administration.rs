@@ -6,7 +6,7 @@ use sqlx::{Executor, migrate::MigrateError};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, Ending, OpenError, Statements, bounded, migrations, rows::user_columns},
+    super::{Administration, Cursor, Ending, OpenError, Statements, migrations, rows::user_columns},
     Postgres, STORE, clear_guesses,
     decline::again,
     end_sessions,
@@ -51,11 +51,11 @@ impl Administration for Postgres {
             transaction.finish().await?;
             Ok(ended)
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = match place {
                 Cursor::Id(id) => sqlx::query(concat!(
                     "SELECT ",
@@ -90,7 +90,8 @@ impl Administration for Postgres {
         let query = sqlx::query(
             "INSERT INTO users (id, mobile, name, password_hash, status, created_at, updated_at, last_login)
              SELECT id, mobile, name, password_hash, 'active', created_at, $6, created_at
-             FROM unnest($1, $2, $3, $4, $5) AS imported (id, mobile, name, password_hash, created_at)
+             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+                 AS imported (id, mobile, name, password_hash, created_at)
              ORDER BY mobile
              ON CONFLICT (mobile) DO NOTHING",
         )
@@ -100,7 +101,7 @@ impl Administration for Postgres {
         .bind(hashes)
         .bind(times)
         .bind(now);
-        Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
+        Ok(self.bounded(query.execute(&self.pool)).await?.rows_affected())
     }
 
     async fn end_all_sessions(
@@ -110,7 +111,7 @@ impl Administration for Postgres {
         former: &str,
         value: &str,
     ) -> Result<bool, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.pool.begin().await?;
             let replaced = sqlx::query("UPDATE settings SET value = $3 WHERE name = $1 AND value = $2")
                 .bind(setting)
@@ -160,7 +161,7 @@ impl Administration for Postgres {
         .bind(time)
         .bind(known)
         .bind(i64::from(at_most));
-        Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
+        Ok(self.bounded(query.execute(&self.pool)).await?.rows_affected())
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
@@ -171,12 +172,12 @@ impl Administration for Postgres {
         )
         .bind(name)
         .bind(value);
-        bounded(STORE, query.fetch_one(&self.pool)).await
+        self.bounded(query.fetch_one(&self.pool)).await
     }
 
     async fn migrate(&self) -> Result<(), OpenError> {
         // Unnamed, whatever is set: then it is right behind a pooler, too.
-        let pool = Pool::new(self.options.clone(), Statements::Unnamed, &SETTINGS_OF_MIGRATIONS, 1);
+        let pool = Pool::new(self.options.clone(), Statements::Unnamed, &SETTINGS_OF_MIGRATIONS, 1, self.timeouts);
         let migrated = migrate(&pool).await;
         pool.close().await;
         migrated.map_err(|error| migrations::failed(STORE, error))

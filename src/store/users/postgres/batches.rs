@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        FormerRefresh, Opened, RefusedRotation, Rotation, STATEMENT_TIMEOUT,
+        FormerRefresh, Opened, RefusedRotation, Rotation,
         batches::{Refresh, Rotations, SignIn, SignedIn, answers, bounded, opened_by, rounds, users_with},
         rows::{Stored, Time, new_session_columns, session_columns, user_columns},
     },
@@ -41,10 +41,13 @@ impl Batch for SignIns {
 
     const NAME: &'static str = "sign_ins";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.0.timeouts().statement
+    }
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<(User, Opened)>, Failure> {
-        bounded(STORE, again(|| sign_in(&self.0, calls))).await
+        bounded(STORE, self.timeout(), again(|| sign_in(&self.0, calls))).await
     }
 }
 
@@ -122,10 +125,13 @@ impl Batch for LookUps {
 
     const NAME: &'static str = "look_ups";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.0.timeouts().statement
+    }
 
     async fn run(&self, ids: &[Uuid]) -> Result<Vec<Option<User>>, Failure> {
-        bounded(STORE, again(|| self.users(ids))).await
+        bounded(STORE, self.timeout(), again(|| self.users(ids))).await
     }
 }
 
@@ -150,10 +156,13 @@ impl Batch for Refreshes {
 
     const NAME: &'static str = "refreshes";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.0.timeouts().statement
+    }
 
     async fn run(&self, calls: &[Refresh]) -> Result<Vec<Rotation>, Failure> {
-        bounded(STORE, again(|| self.rotate_all(calls))).await
+        bounded(STORE, self.timeout(), again(|| self.rotate_all(calls))).await
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    super::{CONNECT_TIMEOUT, PoolUse},
+    super::{PoolUse, Timeouts},
     REST,
     diagnosis::writes,
     pool::{Pool, Rested, Session},
@@ -46,6 +46,11 @@ impl Connections {
         Self { pool, idle: Mutex::default(), turns }
     }
 
+    /// How long connections and statements may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.pool.timeouts
+    }
+
     /// A connection that works, as far as anybody knows.
     pub async fn take(&self) -> sqlx::Result<Turn<'_>> {
         let permit = self.turns.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
@@ -76,7 +81,7 @@ impl Connections {
         let Idle { mut rested, since } = self.locked().pop()?;
         let works = self.pool.keeps(&rested)
             && (since.elapsed() < REST
-                || matches!(timeout(CONNECT_TIMEOUT, writes(&mut rested.connection)).await, Ok(Ok(true))));
+                || matches!(timeout(self.timeouts().connection, writes(&mut rested.connection)).await, Ok(Ok(true))));
         if works {
             return Some(self.pool.resume(rested));
         }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    super::{Guess, Guesser, Guesses, bounded},
-    Postgres, STORE, clear_guesses,
+    super::{Guess, Guesser, Guesses},
+    Postgres, clear_guesses,
 };
 use crate::store::StoreError;
 
@@ -32,7 +32,7 @@ impl Guesses for Postgres {
         .bind(i32::from(guesser == Guesser::KnownNetwork))
         .bind(at_most.cast_signed())
         .bind(now);
-        let taken = bounded(STORE, query.execute(&self.pool)).await?.rows_affected();
+        let taken = self.bounded(query.execute(&self.pool)).await?.rows_affected();
         Ok(if taken == 0 { Guess::Exhausted } else { Guess::Taken })
     }
 
@@ -46,11 +46,11 @@ impl Guesses for Postgres {
         .bind(subject)
         .bind(i32::from(guesser == Guesser::Stranger))
         .bind(i32::from(guesser == Guesser::KnownNetwork));
-        bounded(STORE, query.execute(&self.pool)).await.map(drop)
+        self.bounded(query.execute(&self.pool)).await.map(drop)
     }
 
     async fn clear_guesses(&self, subjects: &[String]) -> Result<(), StoreError> {
-        bounded(STORE, clear_guesses(&self.pool, subjects)).await
+        self.bounded(clear_guesses(&self.pool, subjects)).await
     }
 
     async fn delete_guesses_before(&self, time: DateTime<Utc>, at_most: u32) -> Result<u64, StoreError> {
@@ -62,6 +62,6 @@ impl Guesses for Postgres {
         )
         .bind(time)
         .bind(i64::from(at_most));
-        Ok(bounded(STORE, query.execute(&self.pool)).await?.rows_affected())
+        Ok(self.bounded(query.execute(&self.pool)).await?.rows_affected())
     }
 }

@@ -107,7 +107,7 @@ use decline::again;
 use pool::{Pool, Session};
 
 use super::{
-    Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, Statements, UserStore, bounded,
+    Ending, OpenError, PoolUse, Statements, Timeouts, UserStore, bounded,
     rows::{Stored, Time},
 };
 use crate::{
@@ -145,6 +145,7 @@ pub struct Postgres {
     sign_ins: Coalescer<SignIns>,
     refreshes: Coalescer<Refreshes>,
     look_ups: Coalescer<LookUps>,
+    timeouts: Timeouts,
 }
 
 impl Postgres {
@@ -153,14 +154,15 @@ impl Postgres {
         options: &PgConnectOptions,
         statements: Statements,
         max_connections: u32,
+        timeouts: Timeouts,
     ) -> Result<Self, OpenError> {
         let options = options.clone().application_name("phonepass");
-        let statement_timeout = STATEMENT_TIMEOUT.as_millis().to_string();
+        let statement_timeout = timeouts.statement.as_millis().to_string();
         // Every statement has an index that it finds its rows by. Of a large table that was not analysed yet, after a restore
         // for one, PostgreSQL expects that a scan is cheaper.
         let settings = [("statement_timeout", statement_timeout.as_str()), ("jit", "off"), ("enable_seqscan", "off")];
         let of_batches = (max_connections / SHARE_OF_BATCHES).clamp(1, MAX_BATCHES);
-        let pool = |settings: &[_], size| Pool::new(options.clone(), statements, settings, size);
+        let pool = |settings: &[_], size| Pool::new(options.clone(), statements, settings, size, timeouts);
         let batches = Arc::new(Connections::new(pool(&[&settings[..], &SETTINGS_OF_BATCHES].concat(), of_batches)));
         let store = Self {
             pool: pool(&settings, (max_connections - of_batches).max(1)),
@@ -169,15 +171,21 @@ impl Postgres {
             refreshes: Coalescer::new(Refreshes(batches.clone())),
             look_ups: Coalescer::new(LookUps(batches.clone())),
             batches,
+            timeouts,
         };
         store.check_encoding().await?;
         Ok(store)
     }
 
+    #[track_caller]
+    fn bounded<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> impl Future<Output = Result<T, StoreError>> {
+        bounded(STORE, self.timeouts.statement, work)
+    }
+
     /// In any other encoding a name in Chinese, or one with an emoji, is an error of each request that brings one.
     async fn check_encoding(&self) -> Result<(), OpenError> {
         let query = sqlx::query_scalar("SELECT current_setting('server_encoding')");
-        let encoding: String = bounded(STORE, query.fetch_one(&self.pool)).await?;
+        let encoding: String = self.bounded(query.fetch_one(&self.pool)).await?;
         if encoding == "UTF8" {
             return Ok(());
         }
@@ -195,7 +203,7 @@ impl UserStore for Postgres {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let alone = sqlx::query("SELECT 1").execute(&self.pool);
             // Both to the end: a connection that is abandoned while it is being acquired is lost.
             let (alone, batched) = tokio::join!(alone, again(|| sign_in(&self.batches, &[])));

@@ -22,7 +22,7 @@ use sqlx::{
 };
 
 use super::{
-    super::{CONNECT_TIMEOUT, PoolUse, Statements, pool_use},
+    super::{PoolUse, Statements, Timeouts, pool_use},
     REST,
     decline::{Decline, again},
     diagnosis::{Diagnosis, LOOK, ask, writes},
@@ -34,6 +34,8 @@ type Results = sqlx::Result<Either<PgQueryResult, PgRow>>;
 #[derive(Debug)]
 pub struct Pool {
     connections: PgPool,
+    /// How long connections and statements may take.
+    pub timeouts: Timeouts,
     /// What opens a transaction that brings its settings along; nothing where statements have names.
     opening: Option<Arc<str>>,
     decline: Decline,
@@ -47,6 +49,7 @@ impl Pool {
         statements: Statements,
         settings: &[(&str, &str)],
         max_connections: u32,
+        timeouts: Timeouts,
     ) -> Self {
         let (greeting, opening) = match statements {
             Statements::Named => (sql("SET", settings, LOOK), None),
@@ -59,7 +62,7 @@ impl Pool {
         let noticed = decline.clone();
         let connections = PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(CONNECT_TIMEOUT)
+            .acquire_timeout(timeouts.connection)
             .test_before_acquire(false)
             .after_connect(move |connection, _| {
                 let greeting = greeting.clone();
@@ -75,7 +78,7 @@ impl Pool {
                 })
             })
             .connect_lazy_with(options);
-        Self { connections, opening, decline, diagnosis }
+        Self { connections, timeouts, opening, decline, diagnosis }
     }
 
     /// How many connections there may be.

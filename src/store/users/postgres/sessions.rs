@@ -11,10 +11,9 @@ use super::{
     super::{
         Ending, Endings, NewUser, OLDEST_AT_ONCE, Opened, Refresher, Rotation, Sessions,
         batches::{Refresh, SignIn},
-        bounded,
         rows::{Stored, Time, new_session_columns, session_columns, user_columns},
     },
-    Postgres, STORE,
+    Postgres,
     decline::again,
     end_session, end_sessions, hold_user, opened_from, session_from, user_from,
 };
@@ -35,7 +34,7 @@ impl Sessions for Postgres {
     }
 
     async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let row = with_session(
                 concat!(
                     "WITH registered AS (
@@ -81,7 +80,7 @@ impl Sessions for Postgres {
         new_password_hash: Option<&str>,
         cleared: &str,
     ) -> Result<Option<Opened>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let row = with_session(
                 concat!(
                     "WITH signed_in AS (
@@ -95,7 +94,7 @@ impl Sessions for Postgres {
                     new_session_columns!(),
                     ")
                      SELECT ",
-                    begun_after!("$1", "$3"),
+                    begun_after!("$1::uuid", "$3"),
                     ", id, $2, 0, greatest($3, sessions_valid_from), $4, $5, $6, ",
                     device_hash!("id", "$7"),
                     ", $8, $9 FROM signed_in
@@ -121,7 +120,7 @@ impl Sessions for Postgres {
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = sqlx::query(concat!(
                 "SELECT NOT (",
                 not_ended!("sessions"),
@@ -136,7 +135,7 @@ impl Sessions for Postgres {
     }
 
     async fn sessions(&self, user_id: Uuid, at_most: u32, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = sqlx::query(concat!(
                 "SELECT ",
                 session_columns!(),
@@ -163,7 +162,7 @@ impl Sessions for Postgres {
     }
 
     async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError> {
-        bounded(STORE, end_session(&self.pool, user_id, id, why)).await
+        self.bounded(end_session(&self.pool, user_id, id, why)).await
     }
 
     async fn end_sessions(
@@ -179,7 +178,7 @@ impl Sessions for Postgres {
             transaction.finish().await?;
             Ok(ended)
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn end_oldest_sessions(
@@ -228,25 +227,25 @@ impl Sessions for Postgres {
             transaction.finish().await?;
             Ok(ended)
         };
-        bounded(STORE, again(change)).await
+        self.bounded(again(change)).await
     }
 
     async fn endings_since(&self, since: Option<DateTime<Utc>>, at_most: Duration) -> Result<Endings, StoreError> {
         // One row, whatever has ended: one for each session would take several times the memory of what is in it.
-        bounded(STORE, async {
+        self.bounded(async {
             let row = sqlx::query(concat!(
                 "SELECT now() AS at, ",
                 valid_from!(),
                 " AS valid_from, ended, users, valid_froms, kept
                  FROM (
                      SELECT coalesce(array_agg(id), '{}') AS ended
-                     FROM sessions WHERE revoked_at >= greatest($1, now() - $2)
+                     FROM sessions WHERE revoked_at >= greatest($1, now() - $2::interval)
                  ) AS by_themselves, (
                      SELECT coalesce(array_agg(id), '{}') AS users,
                             coalesce(array_agg((extract(epoch FROM sessions_valid_from) * 1000)::bigint), '{}')
                                 AS valid_froms,
                             coalesce(array_agg(kept_session_id), '{}') AS kept
-                     FROM users WHERE sessions_ended_at >= greatest($1, now() - $2)
+                     FROM users WHERE sessions_ended_at >= greatest($1, now() - $2::interval)
                  ) AS together"
             ))
             .bind(since)

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, bounded, is_taken,
+        Accounts, Acquaintance, Acquaintances, Ending, FORGOTTEN_AT_ONCE, MobileChange, is_taken,
         rows::{Stored, Time, user_columns},
     },
-    STORE, Sqlite, clear_guesses, end_sessions, user_from,
+    Sqlite, clear_guesses, end_sessions, user_from,
 };
 use crate::{
     model::{mobile::Mobile, user::User},
@@ -26,7 +26,7 @@ impl Accounts for Sqlite {
     }
 
     async fn user_by_mobile(&self, mobile: &Mobile) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE mobile = $1");
             let query = sqlx::query(sql).bind(mobile.as_str());
             query.fetch_optional(&self.readers).await?.as_ref().map(user_from).transpose()
@@ -35,7 +35,7 @@ impl Accounts for Sqlite {
     }
 
     async fn registered(&self, mobiles: &[Mobile]) -> Result<Vec<Mobile>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let texts: Vec<_> = mobiles.iter().map(Mobile::as_str).collect();
             let sql = "SELECT mobile FROM users WHERE mobile IN (SELECT value FROM json_each($1))";
             let query = sqlx::query_scalar(sql).bind(serde_json::json!(texts).to_string());
@@ -52,7 +52,7 @@ impl Accounts for Sqlite {
         avatar_url: Option<Option<&str>>,
         now: DateTime<Utc>,
     ) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let query = sqlx::query(concat!(
                 "UPDATE users
@@ -82,7 +82,7 @@ impl Accounts for Sqlite {
         cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<Option<Ending>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let changed =
                 sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1 AND status = 'active'")
@@ -110,7 +110,7 @@ impl Accounts for Sqlite {
         cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<MobileChange, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let changed = sqlx::query(concat!(
                 "UPDATE users
@@ -146,7 +146,7 @@ impl Accounts for Sqlite {
         cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<Option<Ending>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             sqlx::query(
                 "UPDATE users
@@ -172,7 +172,7 @@ impl Accounts for Sqlite {
         user_id: Uuid,
         begun_until: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let oldest = forget_sessions(&mut transaction, user_id, begun_until).await?;
             transaction.commit().await?;
@@ -187,7 +187,7 @@ impl Accounts for Sqlite {
         since: DateTime<Utc>,
         at_most: u32,
     ) -> Result<Option<Acquaintances>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let rows = sqlx::query(concat!(
                 "WITH owner AS (
                      SELECT id, sessions_valid_from, kept_session_id FROM users WHERE mobile = $1

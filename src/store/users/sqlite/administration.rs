@@ -7,7 +7,7 @@ use sqlx::{Sqlite as Driver, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 use super::{
-    super::{Administration, Cursor, Ending, OpenError, bounded, migrations, rows::user_columns},
+    super::{Administration, Cursor, Ending, OpenError, migrations, rows::user_columns},
     STORE, Sqlite, clear_guesses, end_sessions, user_from,
 };
 use crate::{
@@ -24,7 +24,7 @@ impl Administration for Sqlite {
         cleared: &[String],
         now: DateTime<Utc>,
     ) -> Result<Option<Ending>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             sqlx::query("UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND mobile IS NOT NULL")
                 .bind(id)
@@ -44,7 +44,7 @@ impl Administration for Sqlite {
     }
 
     async fn users_after(&self, place: Cursor, at_most: u32) -> Result<Vec<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = match place {
                 Cursor::Id(id) => sqlx::query(concat!(
                     "SELECT ",
@@ -84,7 +84,7 @@ impl Administration for Sqlite {
         )
         .bind(Value::from_iter(rows).to_string())
         .bind(now.timestamp_micros());
-        bounded(STORE, self.change(query)).await
+        self.bounded(self.change(query)).await
     }
 
     async fn end_all_sessions(
@@ -94,7 +94,7 @@ impl Administration for Sqlite {
         former: &str,
         value: &str,
     ) -> Result<bool, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let replaced = sqlx::query("UPDATE settings SET value = $3 WHERE name = $1 AND value = $2")
                 .bind(setting)
@@ -142,7 +142,7 @@ impl Administration for Sqlite {
         .bind(time.timestamp_micros())
         .bind(known.timestamp_micros())
         .bind(at_most);
-        bounded(STORE, self.change(query)).await
+        self.bounded(self.change(query)).await
     }
 
     async fn setting_or_insert(&self, name: &str, value: &str) -> Result<String, StoreError> {
@@ -153,7 +153,7 @@ impl Administration for Sqlite {
         )
         .bind(name)
         .bind(value);
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let kept = query.fetch_one(&mut *transaction).await?;
             transaction.commit().await?;

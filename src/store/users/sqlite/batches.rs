@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        FormerRefresh, Opened, RefusedRotation, Rotation, STATEMENT_TIMEOUT,
+        FormerRefresh, Opened, RefusedRotation, Rotation,
         batches::{Refresh, Rotations, SignIn, SignedIn, answers, bounded, opened_by, rounds, users_with},
         rows::{Stored, Time, new_session_columns, session_columns, user_columns},
     },
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Signs users in.
-pub struct SignIns(pub Writer);
+pub struct SignIns(pub Writer, pub Duration);
 
 impl Batch for SignIns {
     type Call = SignIn;
@@ -39,10 +39,13 @@ impl Batch for SignIns {
 
     const NAME: &'static str = "sign_ins";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.1
+    }
 
     async fn run(&self, calls: &[SignIn]) -> Result<Vec<(User, Opened)>, Failure> {
-        bounded(STORE, async {
+        bounded(STORE, self.timeout(), async {
             let mut transaction = self.0.begin().await?;
             let users = sign_in(&mut transaction, calls).await?;
             transaction.commit().await?;
@@ -122,7 +125,7 @@ fn signed_in_from(row: &SqliteRow) -> sqlx::Result<SignedIn> {
 }
 
 /// Looks users up by id.
-pub struct LookUps(pub SqlitePool);
+pub struct LookUps(pub SqlitePool, pub Duration);
 
 impl Batch for LookUps {
     type Call = Uuid;
@@ -130,10 +133,13 @@ impl Batch for LookUps {
 
     const NAME: &'static str = "look_ups";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.1
+    }
 
     async fn run(&self, ids: &[Uuid]) -> Result<Vec<Option<User>>, Failure> {
-        bounded(STORE, self.users(ids)).await
+        bounded(STORE, self.timeout(), self.users(ids)).await
     }
 }
 
@@ -150,7 +156,7 @@ impl LookUps {
 }
 
 /// Rotates refresh tokens.
-pub struct Refreshes(pub Writer);
+pub struct Refreshes(pub Writer, pub Duration);
 
 impl Batch for Refreshes {
     type Call = Refresh;
@@ -158,10 +164,13 @@ impl Batch for Refreshes {
 
     const NAME: &'static str = "refreshes";
     const STORE: &'static str = STORE;
-    const TIMEOUT: Duration = STATEMENT_TIMEOUT;
+
+    fn timeout(&self) -> Duration {
+        self.1
+    }
 
     async fn run(&self, calls: &[Refresh]) -> Result<Vec<Rotation>, Failure> {
-        bounded(STORE, self.rotate_all(calls)).await
+        bounded(STORE, self.timeout(), self.rotate_all(calls)).await
     }
 }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{
-    super::{Guess, Guesser, Guesses, bounded},
-    STORE, Sqlite, clear_guesses,
+    super::{Guess, Guesser, Guesses},
+    Sqlite, clear_guesses,
 };
 use crate::store::StoreError;
 
@@ -32,7 +32,7 @@ impl Guesses for Sqlite {
         .bind(i32::from(guesser == Guesser::KnownNetwork))
         .bind(at_most)
         .bind(now.timestamp_micros());
-        let taken = bounded(STORE, self.change(query)).await?;
+        let taken = self.bounded(self.change(query)).await?;
         Ok(if taken == 0 { Guess::Exhausted } else { Guess::Taken })
     }
 
@@ -45,11 +45,11 @@ impl Guesses for Sqlite {
         .bind(subject)
         .bind(i32::from(guesser == Guesser::Stranger))
         .bind(i32::from(guesser == Guesser::KnownNetwork));
-        bounded(STORE, self.change(query)).await.map(drop)
+        self.bounded(self.change(query)).await.map(drop)
     }
 
     async fn clear_guesses(&self, subjects: &[String]) -> Result<(), StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             clear_guesses(&mut transaction, subjects).await?;
             transaction.commit().await
@@ -64,6 +64,6 @@ impl Guesses for Sqlite {
         )
         .bind(time.timestamp_micros())
         .bind(at_most);
-        bounded(STORE, self.change(query)).await
+        self.bounded(self.change(query)).await
     }
 }

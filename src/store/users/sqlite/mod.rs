@@ -86,7 +86,7 @@ use batches::{LookUps, Refreshes, SignIns, sign_in};
 use writer::{Writer, pool};
 
 use super::{
-    Ending, OpenError, PoolUse, STATEMENT_TIMEOUT, UserStore, bounded, pool_use,
+    Ending, OpenError, PoolUse, Timeouts, UserStore, bounded, pool_use,
     rows::{Stored, Time},
 };
 use crate::{
@@ -114,26 +114,34 @@ pub struct Sqlite {
     sign_ins: Coalescer<SignIns>,
     refreshes: Coalescer<Refreshes>,
     look_ups: Coalescer<LookUps>,
+    timeouts: Timeouts,
 }
 
 impl Sqlite {
     /// Opens the file, creating it (for its owner alone) if there is none.
-    pub async fn open(options: &SqliteConnectOptions, max_connections: u32) -> Result<Self, OpenError> {
+    pub async fn open(
+        options: &SqliteConnectOptions,
+        max_connections: u32,
+        timeouts: Timeouts,
+    ) -> Result<Self, OpenError> {
+        let timeout = timeouts.statement;
         let options = options
             .clone()
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(STATEMENT_TIMEOUT);
+            .busy_timeout(timeout);
         create_private(options.get_filename()).map_err(|error| StoreError::new(STORE, error))?;
-        let writer = Writer::open(options.clone()).await.map_err(|error| open_error(&error))?;
-        let readers = pool(max_connections).connect_lazy_with(options.read_only(true).create_if_missing(false));
+        let writer = Writer::open(options.clone(), timeout).await.map_err(|error| open_error(&error))?;
+        let readers =
+            pool(max_connections, timeout).connect_lazy_with(options.read_only(true).create_if_missing(false));
         Ok(Self {
-            sign_ins: Coalescer::new(SignIns(writer.clone())),
-            refreshes: Coalescer::new(Refreshes(writer.clone())),
-            look_ups: Coalescer::new(LookUps(readers.clone())),
+            sign_ins: Coalescer::new(SignIns(writer.clone(), timeout)),
+            refreshes: Coalescer::new(Refreshes(writer.clone(), timeout)),
+            look_ups: Coalescer::new(LookUps(readers.clone(), timeout)),
             writer,
             readers,
+            timeouts,
         })
     }
 }
@@ -146,7 +154,7 @@ impl UserStore for Sqlite {
 
     async fn ping(&self) -> Result<(), StoreError> {
         // Both to the end: a connection that is abandoned while it is being acquired is lost.
-        bounded(STORE, async {
+        self.bounded(async {
             let (read, written) = tokio::join!(self.can_read(), self.can_write());
             read.and(written)
         })
@@ -165,6 +173,11 @@ impl UserStore for Sqlite {
 }
 
 impl Sqlite {
+    #[track_caller]
+    fn bounded<T>(&self, work: impl Future<Output = sqlx::Result<T>>) -> impl Future<Output = Result<T, StoreError>> {
+        bounded(STORE, self.timeouts.statement, work)
+    }
+
     async fn can_read(&self) -> sqlx::Result<()> {
         sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)
     }

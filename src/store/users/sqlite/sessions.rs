@@ -11,10 +11,9 @@ use super::{
     super::{
         Ending, Endings, NewUser, OLDEST_AT_ONCE, Opened, Refresher, Rotation, Sessions,
         batches::{Refresh, SignIn},
-        bounded,
         rows::{Stored, Time, session_columns, user_columns},
     },
-    STORE, Sqlite,
+    Sqlite,
     batches::insert_sessions,
     clear_guesses, end_session, end_sessions, opened_from, session_from, user_from,
 };
@@ -34,7 +33,7 @@ impl Sessions for Sqlite {
     }
 
     async fn register(&self, user: &NewUser, session: &NewSession, cleared: &str) -> Result<Option<User>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let row = sqlx::query(concat!(
                 "INSERT INTO users (
@@ -69,7 +68,7 @@ impl Sessions for Sqlite {
         new_password_hash: Option<&str>,
         cleared: &str,
     ) -> Result<Option<Opened>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let row = sqlx::query(
                 "UPDATE users
@@ -97,7 +96,7 @@ impl Sessions for Sqlite {
     }
 
     async fn session(&self, id: Uuid) -> Result<Option<Session>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = sqlx::query(concat!(
                 "SELECT NOT (",
                 not_ended!("sessions"),
@@ -112,7 +111,7 @@ impl Sessions for Sqlite {
     }
 
     async fn sessions(&self, user_id: Uuid, at_most: u32, now: DateTime<Utc>) -> Result<Vec<Session>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let query = sqlx::query(concat!(
                 "SELECT ",
                 session_columns!(),
@@ -139,7 +138,7 @@ impl Sessions for Sqlite {
     }
 
     async fn end_session(&self, user_id: Uuid, id: Uuid, why: SessionEnd) -> Result<Option<DateTime<Utc>>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let ended = end_session(&mut transaction, user_id, id, why).await?;
             transaction.commit().await?;
@@ -154,7 +153,7 @@ impl Sessions for Sqlite {
         keep: Option<Uuid>,
         now: DateTime<Utc>,
     ) -> Result<Option<Ending>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let ended = end_sessions(&mut transaction, user_id, keep, now).await?;
             transaction.commit().await?;
@@ -170,7 +169,7 @@ impl Sessions for Sqlite {
         at_most: u32,
         now: DateTime<Utc>,
     ) -> Result<Vec<Uuid>, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             let mut transaction = self.writer.begin().await?;
             let ended = sqlx::query_scalar(concat!(
                 "UPDATE sessions SET revoked_at = ",
@@ -214,7 +213,7 @@ impl Sessions for Sqlite {
     }
 
     async fn endings_since(&self, since: Option<DateTime<Utc>>, at_most: Duration) -> Result<Endings, StoreError> {
-        bounded(STORE, async {
+        self.bounded(async {
             // One row, whatever has ended: one for each session would take several times the memory of what is in it.
             let row = sqlx::query(concat!(
                 "SELECT now AS at, ",

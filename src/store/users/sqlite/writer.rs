@@ -1,11 +1,13 @@
 //! The connection that SQLite writes on, and when it is replaced.
 
+use std::time::Duration;
+
 use sqlx::{
     Connection, Sqlite as Driver, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-use super::super::{PoolUse, STATEMENT_TIMEOUT, pool_use};
+use super::super::{PoolUse, pool_use};
 
 /// The one connection that writes. SQLite has one writer at a time: queueing for it here is fair, its own busy loop is
 /// not.
@@ -14,8 +16,8 @@ pub struct Writer(SqlitePool);
 
 impl Writer {
     /// Opens the file.
-    pub async fn open(options: SqliteConnectOptions) -> sqlx::Result<Self> {
-        Ok(Self(pool(1).connect_with(options).await?))
+    pub async fn open(options: SqliteConnectOptions, timeout: Duration) -> sqlx::Result<Self> {
+        Ok(Self(pool(1, timeout).connect_with(options).await?))
     }
 
     /// Starts to write: at once, so that no reader has to become a writer half-way.
@@ -41,14 +43,12 @@ impl Writer {
 ///
 /// A full disk, an I/O error and a lack of memory end a transaction in SQLite. The driver's `ROLLBACK` fails then, and it
 /// takes whatever follows for a part of the former transaction.
-pub fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(STATEMENT_TIMEOUT).after_release(
-        |connection, _| {
-            Box::pin(async move {
-                // A rollback may be under way.
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
-        },
-    )
+pub fn pool(connections: u32, timeout: Duration) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(timeout).after_release(|connection, _| {
+        Box::pin(async move {
+            // A rollback may be under way.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    })
 }

@@ -21,11 +21,12 @@ use tokio::{
 };
 
 use super::{
-    Answer, backends,
+    Answer,
+    needs::need,
     process::{Running, free_port, until},
 };
 
-const CONFIG: &str = include_str!("../../../deploy/nginx/phonepass.conf");
+const CONFIG: &str = include_str!("../../deploy/nginx/phonepass.conf");
 
 /// What stands around `conf.d` in a machine's own nginx.conf, with all files in the folder of the test. One process,
 /// so that nothing is left when it is killed.
@@ -68,7 +69,7 @@ impl Nginx {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("phonepass.conf"), config).unwrap();
         fs::write(folder.path().join("nginx.conf"), AROUND).unwrap();
-        let mut nginx = Command::new(backends::server("TEST_NGINX"));
+        let mut nginx = Command::new(need("TEST_NGINX"));
         nginx.arg("-p").arg(folder.path()).args(["-c", "nginx.conf"]);
         nginx.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut nginx = Running::start(&mut nginx);

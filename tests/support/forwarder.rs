@@ -54,7 +54,6 @@ impl Forwarder {
         self.way.send_modify(|way| way.target = target);
     }
 
-    #[allow(dead_code, reason = "for the drills")]
     pub fn swallow(&self) {
         self.turn(State::Swallows);
     }
@@ -63,7 +62,6 @@ impl Forwarder {
         self.turn(State::Cut);
     }
 
-    #[allow(dead_code, reason = "for the drills")]
     pub fn mend(&self) {
         self.turn(State::Carries);
     }

@@ -1,10 +1,11 @@
 //! How does a test run a program of its own? As a child that never outlives the test.
 
 use std::{
+    env,
     fs::File,
     io::{Read, Seek},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -114,6 +115,12 @@ impl Drop for Running {
     }
 }
 
+/// The path of the program `phonepass`: Cargo builds it before the tests, and puts it one folder above them.
+pub fn program() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("phonepass")
+}
+
 /// The program `phonepass` in a folder of its own, with no environment but the one that is given.
 pub struct Process {
     pub url: String,
@@ -158,7 +165,7 @@ impl Process {
         let address = format!("127.0.0.1:{}", free_port());
         let mut environment = environment.to_vec();
         environment.insert(0, ("HTTP_ADDR", &address));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_phonepass"));
+        let mut command = Command::new(program());
         command.args(arguments).current_dir(folder);
         Self::of(command, &address, &environment)
     }

@@ -4,22 +4,26 @@ pub mod backends;
 pub mod command;
 pub mod flows;
 pub mod forwarder;
+pub mod needs;
 pub mod nginx;
 pub mod process;
 pub mod replicated_redis;
 pub mod senders;
 pub mod servers;
+pub mod templates;
 
 use std::{net::SocketAddr, time::Duration};
 
-use backends::{Backends, Stores};
+use backends::{Backends, Limits, Stores};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use phonepass::{
     app::{self, App},
     clock::Clock,
     config::Cli,
+    random::Random,
     server::{self, Connections, Door, Room},
     sms::SentMessage,
+    store::users::Timeouts,
 };
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -34,10 +38,14 @@ pub const PASSWORD: &str = "a long enough secret";
 /// How long work may wait for a core.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Limits of a database that answers, however slow this machine is.
+pub const WIDE: Timeouts = Timeouts { connection: PATIENCE, statement: PATIENCE };
+
 /// A service of the test's own.
 pub struct TestApp {
     pub url: String,
     pub clock: Clock,
+    pub random: Random,
     pub app: App,
     pub stores: Stores,
     client: reqwest::Client,
@@ -158,8 +166,21 @@ impl TestApp {
         let mut all = vec!["phonepass".to_owned(), format!("--http-addr={address}")];
         all.extend(stores.flags());
         all.extend(flags.iter().map(|flag| (*flag).to_owned()));
-        let config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
-        let mut app = app::build(&config, clock.clone()).await.unwrap();
+        let mut config = Cli::from_flags(all).unwrap_or_else(|error| panic!("{error:?}")).config;
+        // Servers that all tests share answer, however slow this machine is. One of the test's own may be stopped.
+        let wide = |setting: &str| match stores.limits {
+            Limits::Fitting => !flags.iter().any(|flag| flag.starts_with(setting)),
+            Limits::OfOperators => false,
+            Limits::Wide => true,
+        };
+        if wide("--database-url=") {
+            config.database_timeouts = WIDE;
+        }
+        if wide("--redis-url=") {
+            config.redis_timeout = PATIENCE;
+        }
+        let random = Random::seeded(stores.next_app());
+        let mut app = app::build(&config, clock.clone(), random.clone()).await.unwrap();
         // Nothing is refused because this machine is slow.
         app.hashing.set_max_wait(PATIENCE);
         app.drawing.set_max_wait(PATIENCE);
@@ -167,7 +188,7 @@ impl TestApp {
         let door = Door::of(&config, Room::unbounded());
         let server = tokio::spawn(server::serve_at(door, listener, endpoint, std::future::pending()));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build().unwrap();
-        Self { url: format!("http://{address}"), clock, app, stores, client, server }
+        Self { url: format!("http://{address}"), clock, random, app, stores, client, server }
     }
 
     /// Moves time, in the service and in Redis.
@@ -330,35 +351,33 @@ pub fn other_than(code: &str) -> &'static str {
 }
 
 /// Defines a test that runs on every combination of back ends.
+#[macro_export]
 macro_rules! on_every_backend {
     ($(#[$attribute:meta])* async fn $name:ident($backends:ident: Backends) $body:block) => {
         mod $name {
-            #[allow(unused_imports)]
             use super::*;
 
-            async fn test($backends: $crate::support::backends::Backends) $body
+            async fn test($backends: $crate::backends::Backends) $body
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgresql_and_redis() {
-                test($crate::support::backends::Backends::POSTGRESQL_AND_REDIS).await;
+                test($crate::backends::Backends::POSTGRESQL_AND_REDIS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_postgresql_and_in_process() {
-                test($crate::support::backends::Backends::POSTGRESQL_AND_IN_PROCESS).await;
+                test($crate::backends::Backends::POSTGRESQL_AND_IN_PROCESS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite_and_redis() {
-                test($crate::support::backends::Backends::SQLITE_AND_REDIS).await;
+                test($crate::backends::Backends::SQLITE_AND_REDIS).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_sqlite_and_in_process() {
-                test($crate::support::backends::Backends::SQLITE_AND_IN_PROCESS).await;
+                test($crate::backends::Backends::SQLITE_AND_IN_PROCESS).await;
             }
         }
     };
 }
-
-pub(crate) use on_every_backend;

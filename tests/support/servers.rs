@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use super::{
-    backends,
+    needs::need,
     process::{Running, free_port, free_port_of_cluster, until},
 };
 
@@ -103,14 +103,14 @@ impl Server {
             postgresql.port
         );
         fs::write(folder.path().join("pgbouncer.ini"), config.replace("             ", "")).unwrap();
-        let mut command = as_nobody(quiet(&backends::server("TEST_PGBOUNCER"), folder.path()));
+        let mut command = as_nobody(quiet(&need("TEST_PGBOUNCER"), folder.path()));
         command.arg("pgbouncer.ini");
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
         Self::started(Self { url, port, command, running: None, _folder: folder }).await
     }
 
     pub async fn redis() -> Self {
-        Self::redis_with(&backends::server("TEST_REDIS_SERVER"), &[]).await
+        Self::redis_with(&need("TEST_REDIS_SERVER"), &[]).await
     }
 
     /// A Redis, or what works like one, with some settings.
@@ -145,7 +145,7 @@ sentinel failover-timeout {PRIMARY} 10000
 
     /// A Redis Cluster of one master that has all the slots.
     pub async fn redis_cluster() -> Self {
-        let mut server = Self::redis_with(&backends::server("TEST_REDIS_SERVER"), &CLUSTERED).await;
+        let mut server = Self::redis_with(&need("TEST_REDIS_SERVER"), &CLUSTERED).await;
         let _: String = server.ask("CLUSTER ADDSLOTSRANGE 0 16383").await;
         until("the cluster is up", Duration::from_secs(30), async || {
             server.ask::<String>("CLUSTER INFO").await.contains("cluster_state:ok")
@@ -254,7 +254,7 @@ fn folder_of_nobody() -> TempDir {
 }
 
 fn postgresql_program(name: &str, folder: &TempDir) -> Command {
-    let mut command = as_nobody(quiet(&format!("{}/{name}", backends::server("TEST_POSTGRES_BIN")), folder.path()));
+    let mut command = as_nobody(quiet(&format!("{}/{name}", need("TEST_POSTGRES_BIN")), folder.path()));
     command.env("LC_ALL", "C");
     command
 }

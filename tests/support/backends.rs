@@ -1,6 +1,12 @@
 //! Which stores does a test run on? Real ones, its own, gone when it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use fred::{
     clients::Client,
@@ -10,6 +16,8 @@ use fred::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use super::{needs::need, templates};
 
 /// A combination of back ends.
 #[derive(Clone, Copy, Debug)]
@@ -25,24 +33,66 @@ impl Backends {
     pub const SQLITE_AND_IN_PROCESS: Self = Self { postgresql: false, redis: false };
 }
 
+/// How long a service waits for its stores.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limits {
+    /// As long as it takes for servers that all tests share, which answer; as operators' services for those of a test.
+    Fitting,
+    OfOperators,
+    Wide,
+}
+
 /// A data folder, and a database and a key prefix of the test's own. Clones share them.
 #[derive(Clone)]
 pub struct Stores {
     pub folder: Arc<TempDir>,
     database: Option<Arc<Database>>,
     redis: Option<(Client, String)>,
-}
-
-/// The servers come from `test.sh`.
-pub fn server(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by ./test.sh"))
+    pub(crate) limits: Limits,
+    apps: Arc<AtomicU64>,
 }
 
 impl Stores {
+    /// With the schema of this version.
     pub async fn create(backends: Backends) -> Self {
-        let database = if backends.postgresql { Some(Arc::new(Database::create().await)) } else { None };
+        let template = if backends.postgresql { templates::postgresql().await } else { "" };
+        let stores = Self::of(backends, template).await;
+        if !backends.postgresql {
+            templates::sqlite(&stores.folder.path().join("phonepass.db")).await;
+        }
+        stores
+    }
+
+    /// Without any schema: what a first start finds.
+    pub async fn empty(backends: Backends) -> Self {
+        Self::of(backends, "template1").await
+    }
+
+    async fn of(backends: Backends, template: &str) -> Self {
+        let database = if backends.postgresql { Some(Arc::new(Database::copy(template).await)) } else { None };
         let redis = if backends.redis { Some(connect_redis().await) } else { None };
-        Self { folder: Arc::new(tempfile::tempdir().unwrap()), database, redis }
+        Self {
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            database,
+            redis,
+            limits: Limits::Fitting,
+            apps: Arc::default(),
+        }
+    }
+
+    /// How many services have been started on these stores before: no two make the same codes.
+    pub(crate) fn next_app(&self) -> u64 {
+        self.apps.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// For services that wait for these stores no longer than operators' do.
+    pub fn hurried(self) -> Self {
+        Self { limits: Limits::OfOperators, ..self }
+    }
+
+    /// For services that wait as long as it takes for servers of the test's own, too.
+    pub fn patient(self) -> Self {
+        Self { limits: Limits::Wide, ..self }
     }
 
     /// The settings of a service on these stores.
@@ -52,7 +102,7 @@ impl Stores {
             flags.extend([format!("--database-url={}", database.url), "--database-max-connections=8".to_owned()]);
         }
         if let Some((_, prefix)) = &self.redis {
-            flags.extend([format!("--redis-url={}", server("TEST_REDIS_URL")), format!("--redis-prefix={prefix}")]);
+            flags.extend([format!("--redis-url={}", need("TEST_REDIS_URL")), format!("--redis-prefix={prefix}")]);
         }
         flags
     }
@@ -107,7 +157,7 @@ impl Stores {
 }
 
 async fn connect_redis() -> (Client, String) {
-    let client = Builder::from_config(Config::from_url(&server("TEST_REDIS_URL")).unwrap()).build().unwrap();
+    let client = Builder::from_config(Config::from_url(&need("TEST_REDIS_URL")).unwrap()).build().unwrap();
     client.init().await.unwrap();
     (client, format!("test:{}:", Uuid::now_v7()))
 }
@@ -119,12 +169,10 @@ struct Database {
 }
 
 impl Database {
-    async fn create() -> Self {
+    async fn copy(template: &str) -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        execute(format!("CREATE DATABASE {name}")).await;
-        let (server, _) =
-            server("TEST_POSTGRES_URL").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-        Self { url: format!("{server}/{name}"), name }
+        execute(format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        Self { url: templates::url_of(&name), name }
     }
 }
 
@@ -141,7 +189,7 @@ impl Drop for Database {
 }
 
 async fn execute(sql: String) {
-    let mut connection = PgConnection::connect(&server("TEST_POSTGRES_URL")).await.unwrap();
+    let mut connection = PgConnection::connect(&need("TEST_POSTGRES_URL")).await.unwrap();
     connection.execute(AssertSqlSafe(sql)).await.unwrap();
     connection.close().await.unwrap();
 }

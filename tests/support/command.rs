@@ -5,11 +5,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{backends::Stores, process::Finished};
+use super::{
+    backends::Stores,
+    process::{Finished, program},
+};
 
 /// `phonepass` with some arguments and the settings of some stores.
 pub fn phonepass(stores: &Stores, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_phonepass"));
+    let mut command = Command::new(program());
     command.args(arguments).args(stores.flags()).current_dir(stores.folder.path()).env_clear();
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
