@@ -334,10 +334,27 @@ async fn read_until(stream: &mut TcpStream, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn sigterm_lets_requests_finish_and_balancers_notice() {
+async fn a_service_that_stops_answers_while_balancers_notice() {
     join_all(["TERM", "INT", "HUP"].map(async |signal| {
         let folder = tempfile::tempdir().unwrap();
-        let process = Process::serve(folder.path(), &[("SHUTDOWN_DELAY", "6")], &[]).await;
+        let process = Process::serve(folder.path(), &[("SHUTDOWN_DELAY", "600")], &[]).await;
+        process.running.signal(signal);
+        until("/readyz answers 503", Duration::from_secs(60), async || {
+            let answer = process.get("/readyz").await;
+            answer.status == 503 && answer.json()["status"] == "stopping" && !answer.header("retry-after").is_empty()
+        })
+        .await;
+        process.send(process.request(Method::GET, "/healthz").header("connection", "close")).await.expect(200);
+        process.get(&format!("/app/v1_0/sms/codes/{MOBILE}1")).await.expect_error(400, "mobile_invalid");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_that_stops_lets_requests_finish() {
+    join_all(["TERM", "INT", "HUP"].map(async |signal| {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::serve(folder.path(), &[("SHUTDOWN_DELAY", "0")], &[]).await;
         let address = process.url.strip_prefix("http://").unwrap().to_owned();
         let body = r#"{"mobile":"13800138000"}"#;
         let head = format!(
@@ -351,14 +368,6 @@ async fn sigterm_lets_requests_finish_and_balancers_notice() {
         read_until(&mut in_flight, "100 Continue\r\n\r\n").await;
 
         process.running.signal(signal);
-        until("/readyz answers 503", Duration::from_secs(4), async || {
-            let answer = process.get("/readyz").await;
-            answer.status == 503 && answer.json()["status"] == "stopping" && !answer.header("retry-after").is_empty()
-        })
-        .await;
-        process.send(process.request(Method::GET, "/healthz").header("connection", "close")).await.expect(200);
-        process.get(&format!("/app/v1_0/sms/codes/{MOBILE}1")).await.expect_error(400, "mobile_invalid");
-
         until("the listener is closed", Duration::from_secs(30), async || TcpStream::connect(&address).await.is_err())
             .await;
         in_flight.write_all(body.as_bytes()).await.unwrap();
