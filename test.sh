@@ -114,7 +114,7 @@ if [ -z "$CHROMIUM" ]; then
 fi
 [ -n "$CHROMIUM" ] || die 'Chromium was installed, but is not found; name it in CHROMIUM'
 export CHROMIUM
-run cargo build --locked
+build_service
 run env PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --prefix tests/browser
 run env TMPDIR="$TEST_SERVERS/t" SCREENSHOT_DIR="${TMPDIR:-/tmp}" node --test tests/browser/swagger_ui.test.mjs || failed="$failed browser"
 

@@ -137,6 +137,15 @@ need_rust() {
   has cc || need 'a C compiler' 'gcc libc6-dev' gcc
 }
 
+# Sets service: the program, or the one that PHONEPASS_BIN names. Built with a test, so that its dependencies have the
+# features that tests give them, and neither build compiles them again for the other.
+build_service() {
+  service=${PHONEPASS_BIN:-}
+  if [ -n "$service" ]; then return; fi
+  run cargo build --quiet --locked --manifest-path "$root/Cargo.toml" --bins --test drills
+  service=${CARGO_TARGET_DIR:-$root/target}/debug/phonepass
+}
+
 # find_postgres PROGRAM...: the folder with these programs: the one in PATH, else the newest that Debian or Homebrew keep.
 find_postgres() {
   local dir program found='' brew=''

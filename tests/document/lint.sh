@@ -11,15 +11,16 @@ need_node
 need_python
 has curl || need curl curl curl
 make_tmp
+build_service
 for language in en zh; do
-  run cargo run --quiet --locked --manifest-path "$root/Cargo.toml" -- openapi --lang "$language" >"$tmp/phonepass.$language.json"
+  run "$service" openapi --lang "$language" >"$tmp/phonepass.$language.json"
 done
 run npm ci --silent --no-audit --no-fund --ignore-scripts
 pyyaml=$root/target/tools/pyyaml
 if [ ! -d "$pyyaml" ]; then run python3 -m venv "$pyyaml"; fi
 run "$pyyaml/bin/pip" install --quiet --disable-pip-version-check PyYAML==6.0.3
 http_port=$(free_port)
-start_service "${CARGO_TARGET_DIR:-$root/target}/debug/phonepass" "PUBLIC_URL=http://127.0.0.1:8000" "DATA_DIR=$tmp/data"
+start_service "$service" "PUBLIC_URL=http://127.0.0.1:8000" "DATA_DIR=$tmp/data"
 export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true
 
 found=''

@@ -7,7 +7,7 @@ forget_settings
 need_rust
 need_redis
 need_python
-run cargo build --quiet --locked --manifest-path "$root/Cargo.toml"
+build_service
 tools=$root/target/tools/picture
 run python3 -m venv "$tools"
 run "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement "$root/tests/picture/requirements.txt"
@@ -15,6 +15,6 @@ run "$tools/bin/pip" install --quiet --disable-pip-version-check --requirement "
 make_tmp
 start_redis # where the texts of the pictures are
 http_port=$(free_port)
-start_service "${CARGO_TARGET_DIR:-$root/target}/debug/phonepass" "REDIS_URL=redis://127.0.0.1:$redis_port" "DATA_DIR=$tmp/data"
+start_service "$service" "REDIS_URL=redis://127.0.0.1:$redis_port" "DATA_DIR=$tmp/data"
 run "$tools/bin/python" "$root/tests/picture/measure.py" "http://127.0.0.1:$http_port" "$redis_port"
 stop_service

@@ -31,19 +31,15 @@ need_rust
 has curl || need curl curl curl
 need_node
 make_tmp
-program=${PHONEPASS_BIN:-}
-if [ -z "$program" ]; then
-  run cargo build --locked --manifest-path "$root/Cargo.toml"
-  program=${CARGO_TARGET_DIR:-$root/target}/debug/phonepass
-fi
+build_service
 
-export PROGRAM=$program
+export PROGRAM=$service
 http_port=$(free_port)
 export PHONEPASS_URL=http://127.0.0.1:$http_port OPENAPI=$root/openapi/phonepass.json
 settings=("DATA_DIR=$tmp/data" IMAGE_CODE=never SMS_RESEND_SECONDS=0 SMS_PER_MOBILE_PER_DAY=0 SMS_PER_IP_PER_HOUR=0
   SMS_ASKS_PER_IP_PER_HOUR=0)
-key=$(env "${settings[@]}" "$program" keys generate)
-start_service "$program" "${settings[@]}"
+key=$(env "${settings[@]}" "$service" keys generate)
+start_service "$service" "${settings[@]}"
 answer=$(curl -sS -H 'Content-Type: application/json' -d '{"mobile":"13800100500","code":"246810"}' "$PHONEPASS_URL/app/v1_0/authorizations")
 valid=$(printf '%s' "$answer" | sed 's/.*"token":"\([^"]*\)".*/\1/')
 eval "$(node tokens.mjs "$key" "$valid")"
