@@ -9,11 +9,11 @@ use fred::types::{Key, Value};
 use futures_util::future::try_join_all;
 
 use super::{
-    super::{Admission, As, Attempt, Kept, Redemption, UsedCode},
-    Redis, STORE, count_of, duration, flag,
+    super::{Admission, As, Attempt, Counter, Kept, Redemption, UsedCode},
+    Redis, STORE, duration, flag,
     link::Link,
     millis, millis_of, run, scripts,
-    tallies::{counter_arg, unasked},
+    tallies::{counter_arg, counter_text, unasked},
 };
 use crate::{
     model::{limit::LimitName, origin::Presence},
@@ -26,15 +26,10 @@ use crate::{
 /// An attempt as the script takes it.
 pub struct Presented {
     /// The key of the code comes first.
-    pub keys: Vec<Key>,
-    pub args: Vec<Value>,
-    /// The names of the counters.
-    pub names: Vec<LimitName>,
-    /// What was presented; nothing at a fixed code.
-    pub digest: Option<String>,
-    /// What undoes it, but for the code.
-    pub used: UsedCode,
-    pub presence: Presence,
+    keys: Vec<Key>,
+    /// Its arguments, a line each: one text costs less than a dozen.
+    args: String,
+    presence: Presence,
 }
 
 impl Call for Presented {
@@ -49,15 +44,6 @@ impl Call for Presented {
     }
 }
 
-/// What came of an attempt.
-pub struct Answer {
-    pub redemption: Redemption,
-    /// Was there nothing to guess at?
-    at_nothing: bool,
-    /// The wrong guesses that a right code cleared.
-    cleared: Vec<String>,
-}
-
 /// What the script says of an attempt.
 type Outcome = (i64, i64, i64, String, Vec<String>);
 
@@ -70,7 +56,7 @@ pub struct Redemptions {
 
 impl Batch for Redemptions {
     type Call = Presented;
-    type Answer = Result<Answer, StoreError>;
+    type Answer = Outcome;
 
     const NAME: &'static str = "redemptions";
     const STORE: &'static str = STORE;
@@ -81,44 +67,17 @@ impl Batch for Redemptions {
 
     async fn run(&self, calls: &[Presented]) -> Result<Vec<Self::Answer>, Failure> {
         let keys = calls.iter().flat_map(|call| call.keys.iter().cloned()).collect();
-        let args = calls.iter().flat_map(|call| call.args.iter().cloned());
-        let args = [flag(!self.clustered)].into_iter().chain(args).collect();
+        let mut args = format!("{}\n", u8::from(!self.clustered));
+        args.extend(calls.iter().map(|call| call.args.as_str()));
         // Whatever goes wrong with one code is in its own outcome.
-        let outcomes: Vec<Outcome> = run(&self.link, &scripts::REDEEM, keys, args).await.map_err(Failure::Store)?;
-        Ok(calls.iter().zip(outcomes).map(|(call, outcome)| call.answer(outcome)).collect())
+        run(&self.link, &scripts::REDEEM, keys, vec![args.into()]).await.map_err(Failure::Store)
     }
 }
 
 impl Redemptions {
     /// Redeems one code by itself.
-    pub async fn one(&self, call: &Presented) -> Result<Answer, StoreError> {
-        let answer = self.run(std::slice::from_ref(call)).await?.pop();
-        answer.unwrap_or_else(|| Err(StoreError::new(STORE, "no outcome")))
-    }
-}
-
-impl Presented {
-    fn answer(&self, (outcome, number, rest, text, cleared): Outcome) -> Result<Answer, StoreError> {
-        let redemption = match outcome {
-            2 => Redemption::Repeated(text),
-            1 => Redemption::Accepted(Box::new(UsedCode {
-                code: self.digest.clone().map(|digest| Kept::Redis { digest, flows: text }),
-                ..self.used.clone()
-            })),
-            0 => {
-                let tries_left = self.digest.as_ref().map(|_| u32::try_from(number).unwrap_or_default());
-                Redemption::Wrong { tries_left }
-            }
-            -1 | -6 => Redemption::Missing,
-            -2 => {
-                let name = usize::try_from(number).ok().and_then(|place| self.names.get(place));
-                Redemption::Refused { name: *name.ok_or_else(unasked)?, retry_after: duration(rest) }
-            }
-            -4 => Redemption::NotAsker,
-            -5 => Redemption::Refused { name: LimitName::StrangersTries, retry_after: duration(rest) },
-            _ => return Err(StoreError::new(STORE, text)),
-        };
-        Ok(Answer { redemption, at_nothing: outcome == -1, cleared })
+    async fn one(&self, call: &Presented) -> Result<Outcome, StoreError> {
+        self.run(std::slice::from_ref(call)).await?.pop().ok_or_else(|| StoreError::new(STORE, "no outcome"))
     }
 }
 
@@ -132,34 +91,58 @@ impl Redis {
         replay: Key,
     ) -> Result<Redemption, StoreError> {
         let redemptions = Redemptions { link: self.link.clone(), clustered: self.clustered, timeout: self.timeout };
-        let answer = redemptions.one(&self.presented(attempt, mobile, code, replay)).await?;
-        self.settle(attempt, answer).await
+        let outcome = redemptions.one(&self.presented(attempt, mobile, code, replay)).await?;
+        self.settle(attempt, mobile, outcome).await
     }
 
     /// Redeems a code together with others.
     pub async fn redeem_in_a_batch(&self, attempt: &Attempt<'_>) -> Result<Redemption, StoreError> {
-        let (mobile, replay) = (attempt.slot.mobile.as_str(), self.keys.replay(attempt.slot, attempt.replay));
-        let presented = self.presented(attempt, mobile, self.keys.code(attempt.slot), replay);
-        self.settle(attempt, self.redemptions.call(presented).await??).await
+        let (mobile, code) = (attempt.slot.mobile.as_str(), self.keys.code(attempt.slot));
+        let presented = self.presented(attempt, mobile, code.clone(), self.replay_key(attempt, code));
+        self.settle(attempt, mobile, self.redemptions.call(presented).await?).await
     }
 
-    /// What few redemptions need, beyond the script: a guess at nothing counts before it is answered, and wrong guesses
-    /// are cleared where the script does not reach.
+    /// The key of an attempt's replay; without one that of the code, which costs nothing and is not looked at.
+    fn replay_key(&self, attempt: &Attempt<'_>, code: Key) -> Key {
+        attempt.replay.map_or(code, |replay| self.keys.replay(attempt.slot, Some(replay)))
+    }
+
+    /// What came of an attempt, and what few need beyond the script: a guess at nothing counts before it is answered, and
+    /// wrong guesses are cleared where the script does not reach.
     async fn settle(
         &self,
         attempt: &Attempt<'_>,
-        Answer { redemption, at_nothing, cleared }: Answer,
+        mobile: &str,
+        (outcome, number, rest, text, cleared): Outcome,
     ) -> Result<Redemption, StoreError> {
-        if at_nothing && let Some(refusal) = refusal(self.admit(&(attempt.nothing)(), None, true).await?) {
-            return Ok(refusal);
-        }
-        if let Redemption::Accepted(used) = &redemption
-            && let Err(error) = self.follow(attempt, used, &cleared).await
-        {
-            // The code is used up: an error would lose the sign-in, and these counts expire.
-            tracing::warn!(%error, "failed to count a redeemed code everywhere");
-        }
-        Ok(redemption)
+        Ok(match outcome {
+            2 => Redemption::Repeated(text),
+            1 => {
+                let used = used_code(attempt, text);
+                if let Err(error) = self.follow(attempt, &used, &cleared).await {
+                    // The code is used up: an error would lose the sign-in, and these counts expire.
+                    tracing::warn!(%error, "failed to count a redeemed code everywhere");
+                }
+                Redemption::Accepted(Box::new(used))
+            }
+            0 => {
+                let tries_left = attempt.fixed.is_none().then(|| u32::try_from(number).unwrap_or_default());
+                Redemption::Wrong { tries_left }
+            }
+            -1 => {
+                let nothing = Box::pin(async { self.admit(&(attempt.nothing)(), None, true).await });
+                refusal(nothing.await?).unwrap_or(Redemption::Missing)
+            }
+            -6 => Redemption::Missing,
+            -2 => {
+                let mut counters = self.counters(attempt, mobile);
+                let counter = usize::try_from(number).ok().and_then(|place| counters.nth(place));
+                Redemption::Refused { name: counter.ok_or_else(unasked)?.name, retry_after: duration(rest) }
+            }
+            -4 => Redemption::NotAsker,
+            -5 => Redemption::Refused { name: LimitName::StrangersTries, retry_after: duration(rest) },
+            _ => return Err(StoreError::new(STORE, text)),
+        })
     }
 
     async fn follow(&self, attempt: &Attempt<'_>, used: &UsedCode, cleared: &[String]) -> Result<(), StoreError> {
@@ -167,53 +150,48 @@ impl Redis {
         if self.clustered { self.credit_flows(used, 1).await } else { Ok(()) }
     }
 
-    /// An attempt at the code with this key and replay; in a cluster with the counters of its mobile alone.
-    fn presented(&self, attempt: &Attempt<'_>, mobile: &str, code: Key, replay: Key) -> Presented {
+    /// The counters of a guess that the script reaches: in a cluster those of its mobile. An asker's guess counts nowhere,
+    /// and clears the first.
+    fn guess<'a>(&self, attempt: &Attempt<'a>, mobile: &str) -> impl Iterator<Item = &'a Counter> {
         let is_asker = attempt.fixed.is_none() && attempt.presenter == As::Asker;
-        let guess = attempt.guess.counters.iter().filter(|counter| !self.clustered || counter.subject == mobile);
-        let guess: Vec<_> = guess.take(if is_asker { 1 } else { usize::MAX }).collect();
-        let sign_in = attempt.sign_in.map_or(&[][..], |sign_in| &sign_in.counters);
+        let reached = move |counter: &&Counter| !self.clustered || counter.subject == mobile;
+        attempt.guess.counters.iter().filter(reached).take(if is_asker { 1 } else { usize::MAX })
+    }
+
+    fn counters<'a>(&self, attempt: &Attempt<'a>, mobile: &str) -> impl Iterator<Item = &'a Counter> {
+        self.guess(attempt, mobile).chain(sign_in_counters(attempt))
+    }
+
+    /// An attempt at the code with this key and replay.
+    fn presented(&self, attempt: &Attempt<'_>, mobile: &str, code: Key, replay: Key) -> Presented {
+        let mut asker = attempt.asker.keys();
         let (presenter, names) = match &attempt.presenter {
-            _ if attempt.fixed.is_some() => (1, vec![]),
-            As::Asker => (0, attempt.asker.keys().collect()),
-            As::Other => (1, vec![]),
-            As::KnownDevice(device) => (2, vec![device.clone()]),
+            _ if attempt.fixed.is_some() => (1, [None, None]),
+            As::Asker => (0, [asker.next(), asker.next()]),
+            As::Other => (1, [None, None]),
+            As::KnownDevice(device) => (2, [Some(device.clone()), None]),
         };
-        let mut names = names.into_iter();
-        let mut name = || Value::from(names.next().unwrap_or_default());
-        let mut args = vec![
-            count_of(&guess),
-            count_of(sign_in),
-            millis_of(attempt.guess.at).into(),
-            Value::from(presenter),
-            name(),
-            name(),
-            attempt.digest.into(),
-            attempt.fixed.unwrap_or_default().into(),
-            attempt.replay.map_or("", |replay| &replay.value).into(),
-            attempt.replay.map_or(0, |replay| millis(replay.ttl)).into(),
-            attempt.guess.id.as_str().into(),
-            attempt.sign_in.map_or("", |sign_in| &sign_in.id).into(),
-        ];
-        let counters = || guess.iter().copied().chain(sign_in);
-        args.extend(counters().map(counter_arg));
+        let name = |n: usize| names[n].as_deref().unwrap_or_default();
+        let (value, life) = attempt.replay.map_or(("", 0), |replay| (replay.value.as_str(), millis(replay.ttl)));
+        let mut args = format!(
+            "{}\n{}\n{}\n{presenter}\n{}\n{}\n{}\n{}\n{value}\n{life}\n{}\n{}\n",
+            self.guess(attempt, mobile).count(),
+            sign_in_counters(attempt).len(),
+            millis_of(attempt.guess.at),
+            name(0),
+            name(1),
+            attempt.digest,
+            attempt.fixed.unwrap_or_default(),
+            attempt.guess.id,
+            attempt.sign_in.map_or("", |sign_in| &sign_in.id),
+        );
         let mut keys = vec![code, self.keys.counter(attempt.unredeemed), replay];
-        keys.extend(counters().map(|counter| self.keys.counter(counter)));
-        Presented {
-            keys,
-            args,
-            names: counters().map(|counter| counter.name).collect(),
-            digest: attempt.fixed.is_none().then(|| attempt.digest.to_owned()),
-            used: UsedCode {
-                slot: attempt.slot.clone(),
-                code: None,
-                ttl: Duration::ZERO,
-                at: attempt.guess.at,
-                replay: attempt.replay.cloned(),
-                sign_in: attempt.sign_in.cloned(),
-            },
-            presence: attempt.presence.clone(),
+        for counter in self.counters(attempt, mobile) {
+            keys.push(self.keys.counter(counter));
+            args.push_str(&counter_text(counter));
+            args.push('\n');
         }
+        Presented { keys, args, presence: attempt.presence.clone() }
     }
 
     /// Redeems a code where a script reaches the keys of its mobile only: a guess counts elsewhere before it is looked
@@ -225,8 +203,8 @@ impl Redis {
         if counts && let Some(refusal) = refusal(self.admit_elsewhere(guess, mobile).await?) {
             return Ok(refusal);
         }
-        let (code, replay) = (self.keys.code(slot), self.keys.replay(slot, attempt.replay));
-        let redemption = self.redeem_at(attempt, mobile, code, replay).await?;
+        let code = self.keys.code(slot);
+        let redemption = self.redeem_at(attempt, mobile, code.clone(), self.replay_key(attempt, code)).await?;
         if counts && !matches!(redemption, Redemption::Wrong { .. }) {
             self.uncount_groups(guess, &self.elsewhere(guess, mobile)).await?;
         }
@@ -272,6 +250,22 @@ impl UsedCode {
             Some(Kept::Redis { flows, .. }) => flows,
             Some(Kept::InProcess(_)) | None => "",
         }
+    }
+}
+
+fn sign_in_counters<'a>(attempt: &Attempt<'a>) -> std::slice::Iter<'a, Counter> {
+    attempt.sign_in.map_or(&[][..], |sign_in| &sign_in.counters).iter()
+}
+
+/// What undoes a redemption, with the flows of its code.
+fn used_code(attempt: &Attempt<'_>, flows: String) -> UsedCode {
+    UsedCode {
+        slot: attempt.slot.clone(),
+        code: attempt.fixed.is_none().then(|| Kept::Redis { digest: attempt.digest.to_owned(), flows }),
+        ttl: Duration::ZERO,
+        at: attempt.guess.at,
+        replay: attempt.replay.cloned(),
+        sign_in: attempt.sign_in.cloned(),
     }
 }
 

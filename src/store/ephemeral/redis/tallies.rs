@@ -257,6 +257,11 @@ pub fn unasked() -> StoreError {
 
 /// A counter as the scripts take it: window in milliseconds, limit, suspicion, counting, member.
 pub fn counter_arg(counter: &Counter) -> Value {
+    counter_text(counter).into()
+}
+
+/// The same, as text.
+pub fn counter_text(counter: &Counter) -> String {
     let counting = match counter.counting {
         Counting::IfAdmitted => 0,
         Counting::Always => 1,
@@ -264,7 +269,7 @@ pub fn counter_arg(counter: &Counter) -> Value {
     };
     let (limit, suspicion) = (counter.limit.unwrap_or(0), counter.suspicion.unwrap_or(0));
     let member = counter.member.as_deref().unwrap_or_default();
-    format!("{} {limit} {suspicion} {counting} {member}", millis(counter.window)).into()
+    format!("{} {limit} {suspicion} {counting} {member}", millis(counter.window))
 }
 
 /// A flow as the scripts take it: messages an hour, whether codes that are not redeemed matter.

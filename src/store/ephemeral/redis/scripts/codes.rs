@@ -144,8 +144,8 @@ pub static FALL_BACK: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Attempts, one after the other. `KEYS` of each: code, the counter of unredeemed codes, replay, the counters of the
-/// guess (of an asker, who counts none, the one to clear) and of the sign-in. `ARGV`: 1 to count in the flows, too; of
-/// each: the numbers of those two, now, presenter (0 asker, 1 other, 2 known device), its names or nothing, digest, fixed
+/// guess (of an asker, who counts none, the one to clear) and of the sign-in. `ARGV`: one text, a line each: 1 to count in
+/// the flows, too; of each attempt: the numbers of those two, now, presenter (0 asker, 1 other, 2 known device), its names or nothing, digest, fixed
 /// digest or nothing, value and milliseconds of the replay or nothing, ids of the two, counters. Returns of each the
 /// outcome, two numbers, a text and a list: 1 accepted (the flows; the wrong guesses cleared), 0 wrong (tries left), -1
 /// nothing to guess at, -2 refused (counter, milliseconds), 2 repeated (the value of the replay), -3 failed (the reason),
@@ -156,6 +156,12 @@ pub static FALL_BACK: LazyLock<Script> = LazyLock::new(|| {
 pub static REDEEM: LazyLock<Script> = LazyLock::new(|| {
     code_script(
         "local KEYS_BEFORE_COUNTERS, ARGS_BEFORE_COUNTERS = 3, 12
+         local lines = 0
+         for line in string.gmatch(ARGV[1], '([^\\n]*)\\n') do
+             lines = lines + 1
+             ARGV[lines] = line
+         end
+
          local ASKER, OTHER = '0', '1'
 
          -- The field that has the tries of a presenter, and how many are left.
